@@ -1,0 +1,47 @@
+# Needs nothing but Python 3.10 to 3.13 with venv; everything else goes into .venv.
+PYTHON ?= python3
+# Extra arguments for pip, e.g. `make setup PIP_ARGS="--index-url https://my.mirror/simple"`.
+PIP_ARGS ?=
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+# axolotl's telemetry is on by default; demo and tests do not phone home.
+export AXOLOTL_DO_NOT_TRACK := 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: help setup demo test test-full lint bench clean
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+setup: $(VENV)/.ready  ## install everything into .venv (about 5 minutes)
+
+# torch first and alone: its pin keeps the CUDA packages away where a CPU build is at hand.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 10) <= sys.version_info < (3, 14) else \
+	  f"Python 3.10 to 3.13 is needed, this is {sys.version.split()[0]}: make PYTHON=python3.11 …")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q $(PIP_ARGS) -c constraints.txt torch
+	$(BIN)/pip install -q $(PIP_ARGS) -c constraints.txt -e '.[train,eval,dev]'
+	touch $@
+
+demo: setup  ## train the nano model, evaluate it under budget forcing, draw the curve
+	$(BIN)/python -m s1_plugin.cli demo
+
+lint: setup  ## ruff and mypy
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: setup lint  ## the tests (unit and end to end)
+	$(BIN)/pytest
+
+test-full: setup lint  ## the tests with the complete grids
+	S1_TEST_FULL=1 $(BIN)/pytest
+
+bench: setup  ## the benchmarks, each printing a ratio
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:  ## remove what demo and tests made (not .venv)
+	rm -rf outputs last_run_prepared .pytest_cache .ruff_cache .mypy_cache .hypothesis

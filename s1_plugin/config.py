@@ -1,0 +1,72 @@
+"""The `s1:` block of an axolotl config. Every field is described; unknown keys are refused."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from s1_plugin.formats import FORMATS, get_format
+
+
+class NanoConfig(BaseModel):
+    """The laptop-sized world: made on the spot, nothing is downloaded."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    folder: str = Field(description="Where the nano base model and training traces are written.")
+    seed: int = Field(default=0, ge=0, description="Seed of the training questions and traces.")
+    rows: int = Field(default=20_000, ge=100, description="Number of training traces.")
+
+
+class S1Config(BaseModel):
+    """Settings of s1-plugin, nested under `s1:`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: str = Field(
+        default="s1",
+        description=f"Trace format that the model is taught; one of {', '.join(sorted(FORMATS))}.",
+    )
+    bad_rows: Literal["stop", "skip"] = Field(
+        default="stop",
+        description="What to do with rows that have no question, trace or answer: "
+        "stop with a list, or skip them and say how many.",
+    )
+    nano: NanoConfig | None = Field(
+        default=None,
+        description="Make the nano world before training (see axolotl_configs/s1_nano.yaml).",
+    )
+
+    @field_validator("format")
+    @classmethod
+    def _known_format(cls, value: str) -> str:
+        return get_format(value).name
+
+
+class S1Args(BaseModel):
+    """What axolotl's config schema gains from the plugin."""
+
+    s1: S1Config | None = Field(default=None, description="Settings of s1-plugin.")
+
+
+def parse(block: object) -> S1Config:
+    """The `s1:` block of a raw or validated config.
+
+    Raises:
+        ValueError: naming every key that is unknown or wrong, and the keys there are.
+    """
+    from pydantic import ValidationError
+
+    if isinstance(block, S1Config):
+        return block
+    try:
+        return S1Config.model_validate({} if block is None else dict(block))  # type: ignore[call-overload]
+    except (ValidationError, TypeError) as error:
+        if isinstance(error, TypeError):
+            raise ValueError("`s1:` must be a block of settings, indented under the key") from None
+        lines = [
+            f"  s1.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()
+        ]
+        known = ", ".join(sorted(S1Config.model_fields))
+        raise ValueError("\n".join(["the `s1:` block is wrong:", *lines, f"known keys: {known}"])) from None

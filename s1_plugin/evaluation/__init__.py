@@ -1,0 +1,1 @@
+"""Evaluation with lm-eval: tasks, the generation hook, grading, and the curve."""

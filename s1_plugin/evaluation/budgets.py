@@ -1,0 +1,33 @@
+"""Several budgets in one `--gen_kwargs`.
+
+Lists stand for a set of runs. Caps are run without Waits and Waits under the automatic cap, as
+the paper draws its curve; a list of both is the two sets joined, not their product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_CAP, _WAITS = "max_tokens_thinking", "thinking_n_ignore"
+
+
+def expand(kwargs: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One dictionary of generation arguments per budget asked for, none twice.
+
+    ``{"max_tokens_thinking": [500, 1000, "auto"], "thinking_n_ignore": [2, 4]}`` asks for five
+    runs: the three caps without Waits, and two and four Waits under ``auto``. With one list, the
+    other setting holds for all of its runs.
+    """
+    caps, waits = kwargs.get(_CAP, "auto"), kwargs.get(_WAITS, 0)
+    if isinstance(caps, (list, tuple)) and isinstance(waits, (list, tuple)):
+        pairs = [(cap, 0) for cap in caps] + [("auto", n) for n in waits]
+    elif isinstance(caps, (list, tuple)):
+        pairs = [(cap, waits) for cap in caps]
+    elif isinstance(waits, (list, tuple)):
+        pairs = [(caps, n) for n in waits]
+    else:
+        pairs = [(caps, waits)]
+    if not pairs:
+        raise ValueError(f"an empty list for {_CAP} or {_WAITS} asks for no run at all")
+    return [{**kwargs, _CAP: cap, _WAITS: n} for cap, n in dict.fromkeys(pairs)]

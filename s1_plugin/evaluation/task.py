@@ -1,0 +1,136 @@
+"""The lm-eval task class behind every `s1_*` task.
+
+A YAML file says where the problems are and how they are graded; this class turns each problem
+into one request per budget and each response into metrics.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lm_eval.api.instance import Instance
+from lm_eval.api.task import ConfigurableTask
+
+from s1_plugin.evaluation import hook
+from s1_plugin.evaluation.budgets import expand
+from s1_plugin.evaluation.grading import extract_integer, integer_correct
+
+#: A folder of `aime24.jsonl`, `aime25.jsonl` …, read instead of the hub.
+DATA_VARIABLE = "S1_EVAL_DATA"
+
+_GRADERS: dict[str, tuple[Callable, Callable]] = {"integer": (integer_correct, extract_integer)}
+
+
+class S1Task(ConfigurableTask):
+    """One benchmark under budget forcing.
+
+    The YAML's ``metadata`` holds ``grader`` (integer) and ``local`` (the file in
+    ``S1_EVAL_DATA``); everything else is lm-eval's own.
+    """
+
+    def __init__(self, config: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        hook.install()
+        config = {key: value for key, value in (config or {}).items() if key != "class"}
+        super().__init__(config=config, **kwargs)
+
+    # -- data ---------------------------------------------------------------------------------
+
+    def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """The hub's data set, or the file in ``S1_EVAL_DATA`` where that is set."""
+        import datasets
+
+        folder, name = os.environ.get(DATA_VARIABLE), self._metadata.get("local")
+        if not folder or not name:
+            try:
+                super().download(dataset_kwargs, **kwargs)
+            except Exception as error:
+                if not name:
+                    raise
+                raise RuntimeError(
+                    f"{self.config.task}: cannot load {self.config.dataset_path} from the hub "
+                    f"({type(error).__name__}: {error}). On a machine without the hub put "
+                    f"{name} (one JSON object per line with `problem` and `answer`) into a "
+                    f"folder and set {DATA_VARIABLE} to it."
+                ) from error
+            return
+        path = Path(folder) / name
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{self.config.task}: {DATA_VARIABLE} is set, but {path} is not there; put the "
+                f"problems into it (one JSON object per line with `problem` and `answer`), or "
+                f"unset {DATA_VARIABLE} to load {self.config.dataset_path} from the hub"
+            )
+        split = self.config.test_split
+        self.dataset = datasets.load_dataset("json", data_files={split: str(path)})
+
+    # -- requests -----------------------------------------------------------------------------
+
+    def construct_requests(self, doc: dict, ctx: str, **kwargs: Any) -> list[Instance]:
+        """One instance per budget; lm-eval calls this with the rendered prompt."""
+        if not kwargs.pop("apply_chat_template", False):
+            raise ValueError(
+                f"{self.config.task} needs --apply_chat_template: budget forcing counts thinking "
+                "from the assistant's turn, and without the template there is none"
+            )
+        kwargs.pop("chat_template", None)
+        question = self.doc_to_text(doc)
+        return [
+            Instance(
+                request_type=hook.REQUEST_TYPE,  # type: ignore[arg-type]
+                doc=doc,
+                arguments=(ctx, generation, question),
+                idx=i,
+                **kwargs,
+            )
+            for i, generation in enumerate(expand(self.config.generation_kwargs or {}))
+        ]
+
+    # -- results ------------------------------------------------------------------------------
+
+    def process_results(self, doc: dict, results: list[Any]) -> dict[str, Any]:
+        """Metrics of one problem; with several budgets each name carries its budget."""
+        correct, _ = _GRADERS[self._metadata.get("grader", "integer")]
+        gold = self.doc_to_target(doc)
+        budgets = expand(self.config.generation_kwargs or {})
+        metrics: dict[str, Any] = {}
+        for generation, response in zip(budgets, results, strict=True):
+            label = hook.Budget.from_gen_kwargs(generation).label
+            suffix = f"@{label}" if len(budgets) > 1 else ""
+            response = response[0] if isinstance(response, list) else response
+            metrics |= {
+                f"exact_match{suffix}": float(correct(response["answer"], gold)),
+                f"thinking_tokens{suffix}": response["thinking_tokens"],
+                f"answer_tokens{suffix}": response["answer_tokens"],
+                f"waits{suffix}": response["waits"],
+                f"capped{suffix}": float(response["ended"] in ("cap", "context")),
+                f"unanswered{suffix}": float(not (response["answer"] or "").strip()),
+            }
+        return metrics
+
+    def higher_is_better(self) -> dict[str, bool]:
+        """Only accuracy is better when higher."""
+        names = self._metric_names()
+        return {name: name.startswith("exact_match") for name in names}
+
+    def aggregation(self) -> dict[str, Callable]:
+        """The mean, of everything."""
+        from lm_eval.api.metrics import mean
+
+        return dict.fromkeys(self._metric_names(), mean)
+
+    # -- helpers ------------------------------------------------------------------------------
+
+    def _metric_names(self) -> list[str]:
+        budgets = expand(self.config.generation_kwargs or {})
+        suffixes = [f"@{hook.Budget.from_gen_kwargs(b).label}" for b in budgets]
+        if len(suffixes) == 1:
+            suffixes = [""]
+        names = ("exact_match", "thinking_tokens", "answer_tokens", "waits", "capped", "unanswered")
+        return [name + suffix for suffix in suffixes for name in names]
+
+    @property
+    def _metadata(self) -> dict[str, Any]:
+        return dict(self.config.metadata or {})

@@ -1,0 +1,1 @@
+"""Budget forcing: what is asked (`budget`), what happens token by token (`state`), and drivers."""

@@ -1,0 +1,341 @@
+"""Budget forcing inside `transformers`' own generate loop: one pass, batched, any sampling.
+
+    forcing = BudgetForcing(tokenizer, cap=2000, waits=2)
+    output = model.generate(**inputs, **forcing.kwargs(inputs), max_new_tokens=4096)
+    forcing.responses()[0].answer
+
+The driver owns the draw. "Sample, and if the sample is an end token put Wait in its place" holds
+as a distribution only if the end token is really drawn from the warped distribution (masking it
+would change the nucleus), so the processor stands behind the warpers, draws, and hands the loop a
+one-hot row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import LogitsProcessorList
+
+from s1_plugin.encoding import TextEncoder, decode
+from s1_plugin.forcing.budget import Budget, Plan, plan
+from s1_plugin.forcing.response import Response
+from s1_plugin.forcing.state import Thinking
+from s1_plugin.formats import get_format
+
+#: Processors that see the generated text would see forced tokens too: the law of the draw
+#: would depend on what was forced.
+_REFUSED = (
+    "repetition_penalty",
+    "encoder_repetition_penalty",
+    "no_repeat_ngram_size",
+    "encoder_no_repeat_ngram_size",
+    "bad_words_ids",
+    "sequence_bias",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "exponential_decay_length_penalty",
+    "suppress_tokens",
+    "begin_suppress_tokens",
+    "guidance_scale",
+    "watermarking_config",
+    "prefix_allowed_tokens_fn",
+    "constraints",
+    "min_new_tokens",
+    "stop_strings",
+)
+
+
+@dataclass
+class _Row:
+    """One sequence being generated."""
+
+    state: Thinking
+    stream: str
+    tokens: list[int]
+    done: bool = False
+    finished: str = "length"
+
+
+class ForcedDecoding:
+    """Runs one batch: `transformers` calls it as ``custom_generate``.
+
+    Args:
+        plans: one per row of the batch (repeated for ``num_return_sequences``).
+        streams: names of the rows' random streams; a row's draws depend on its stream, the seed
+            and the position only, whatever else is in the batch.
+        ends_with_newline: whether the text of a token id ends with a newline.
+        vocabulary: number of ids the tokenizer knows; a model may have a larger embedding, whose
+            spare ids must never be drawn.
+        seed: seed of the draws.
+    """
+
+    def __init__(
+        self,
+        plans: Sequence[Plan],
+        streams: Sequence[str],
+        *,
+        ends_with_newline: Callable[[int], bool],
+        vocabulary: int,
+        seed: int = 0,
+        on_token: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.plans, self.streams = list(plans), list(streams)
+        self.ends_with_newline = ends_with_newline
+        self.vocabulary = vocabulary
+        self.seed = seed
+        self.on_token = on_token
+        self.rows: list[_Row] = []
+
+    def __call__(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        logits_processor: LogitsProcessorList,
+        stopping_criteria: Any,
+        generation_config: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """What ``generate`` calls in place of its own decoding method."""
+        _refuse(generation_config)
+        copies, rest = divmod(input_ids.shape[0], len(self.plans))
+        if rest or copies < 1:
+            raise ValueError(
+                f"{input_ids.shape[0]} rows to generate, but budgets for {len(self.plans)}"
+            )
+        self.rows = [
+            _Row(Thinking(p, self.ends_with_newline), f"{stream}/{copy}", [])
+            for p, stream in zip(self.plans, self.streams, strict=True)
+            for copy in range(copies)
+        ]
+        stops = sorted(set().union(*(p.stop_ids for p in self.plans)))
+        draw = _Draw(self, logits_processor, generation_config.do_sample, stops)
+        return model._sample(
+            input_ids,
+            logits_processor=LogitsProcessorList([draw]),
+            stopping_criteria=stopping_criteria,
+            generation_config=generation_config,
+            **kwargs,
+        )
+
+
+class _Draw:
+    """The one logits processor: masks, warps, draws, and lets the state machine decide."""
+
+    def __init__(
+        self,
+        run: ForcedDecoding,
+        inner: LogitsProcessorList,
+        do_sample: bool,
+        stops: list[int],
+    ) -> None:
+        self.run, self.inner, self.do_sample, self.stops = run, inner, do_sample, stops
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """(batch, vocabulary) logits in, one-hot logits (0 and -inf) out."""
+        rows = self.run.rows
+        scores[:, self.run.vocabulary :] = -torch.inf
+        banned = [i for i, row in enumerate(rows) if not row.done and row.state.must_not_end()]
+        for i in banned:
+            scores[i, sorted(rows[i].state.plan.end_ids)] = -torch.inf
+        # A mixed batch of rows whose token is due needs no draw at all.
+        drawn = (
+            [0] * len(rows)
+            if all(row.done or row.state.due() is not None for row in rows)
+            else self._draw(input_ids, scores)
+        )
+        chosen = [self._decide(i, drawn[i], input_ids, scores) for i in range(len(rows))]
+        out = torch.full_like(scores, -torch.inf)
+        index = torch.tensor(chosen, device=scores.device).unsqueeze(1)
+        return out.scatter_(1, index, 0.0)
+
+    def _decide(self, i: int, drawn: int, input_ids: torch.Tensor, scores: torch.Tensor) -> int:
+        row = self.run.rows[i]
+        if row.done:
+            return self.stops[0]
+        token = row.state.push(drawn)
+        if token is None:  # an empty Wait: the same distribution without its end tokens
+            again = scores[i : i + 1].clone()
+            again[:, sorted(row.state.plan.end_ids)] = -torch.inf
+            token = row.state.push(self._draw(input_ids[i : i + 1], again, [row])[0])
+            assert token is not None
+        if row.state.answering and token in row.state.plan.stop_ids:
+            row.done, row.finished = True, "stop"
+        elif len(row.tokens) >= row.state.plan.max_new_tokens:
+            row.done = True
+            token = self.stops[0]
+        else:
+            row.tokens.append(token)
+            if self.run.on_token:
+                self.run.on_token(i, token)
+        return token
+
+    def _draw(
+        self, input_ids: torch.Tensor, scores: torch.Tensor, rows: list[_Row] | None = None
+    ) -> list[int]:
+        rows = self.run.rows if rows is None else rows
+        scores = self.inner(input_ids, scores)
+        if not self.do_sample:
+            return scores.argmax(dim=-1).tolist()
+        # Inverse of the cumulative distribution at one uniform number per row: exact, no sort,
+        # and a row's draw cannot depend on its neighbours.
+        weights = torch.softmax(scores.double() if scores.device.type == "cpu" else scores, dim=-1)
+        cumulative = weights.cumsum(dim=-1)
+        uniform = torch.tensor(
+            [_uniform(self.run.seed, row.stream, row.state.position) for row in rows],
+            dtype=cumulative.dtype,
+            device=cumulative.device,
+        ).unsqueeze(1)
+        tokens = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
+        # Rounding may point past the last token of non-zero weight.
+        last = weights.shape[-1] - 1 - (weights.flip(-1) > 0).int().argmax(dim=-1, keepdim=True)
+        return torch.minimum(tokens, last).squeeze(1).tolist()
+
+
+def _uniform(seed: int, stream: str, position: int) -> float:
+    """A number in [0, 1) that depends on nothing but its arguments (53 random bits)."""
+    key = f"{seed}/{position}/{stream}".encode()
+    return (int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big") >> 11) / 2**53
+
+
+def _refuse(config: Any) -> None:
+    if (config.num_beams or 1) > 1:
+        raise ValueError("budget forcing needs num_beams=1: greedy decoding or sampling")
+    for name in _REFUSED:
+        value = getattr(config, name, None)
+        if value not in (None, False, 0, 1, 1.0, [], {}):
+            raise ValueError(
+                f"{name}={value!r} cannot be combined with budget forcing: it would make the "
+                "draw depend on forced tokens; remove it"
+            )
+
+
+def newline_test(tokenizer: Any) -> Callable[[int], bool]:
+    """A cached test whether a token id's text ends with a newline."""
+    known: dict[int, bool] = {}
+
+    def ends_with_newline(token: int) -> bool:
+        if token not in known:
+            known[token] = decode(tokenizer, [token]).endswith("\n")
+        return known[token]
+
+    return ends_with_newline
+
+
+class BudgetForcing:
+    """Budget forcing for ``model.generate`` (see the module's example).
+
+    Args:
+        tokenizer: the model's fast tokenizer.
+        cap: most thinking tokens, or "auto".
+        waits: natural ends to replace by ``wait_text``.
+        wait_text: what to put in their place.
+        format: name of the trace format the model was trained on.
+        seed: seed of the draws when sampling.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        *,
+        cap: Any = "auto",
+        waits: int = 0,
+        wait_text: str = "Wait",
+        format: str = "s1",
+        seed: int = 0,
+    ) -> None:
+        self.budget = Budget(cap=cap, waits=waits, wait_text=wait_text)
+        self.encoder = TextEncoder(tokenizer)
+        self.format = get_format(format)
+        self.seed = seed
+        self._ends_with_newline = newline_test(tokenizer)
+        self._run: ForcedDecoding | None = None
+
+    def prompt(self, question: str) -> list[int]:
+        """Token ids of the question in the chat template, with the thinking prefix."""
+        pieces = self.encoder.prompt_pieces(question, self.format)
+        return self.encoder.encode(pieces) + self.encoder.scaffold_ids(self.format.think_start)
+
+    def kwargs(self, inputs: Any, max_new_tokens: int, context: int | None = None) -> dict:
+        """Arguments for ``model.generate``; ``inputs`` ends with the thinking prefix.
+
+        Args:
+            inputs: what the tokenizer returned: ``input_ids`` and ``attention_mask`` of shape
+                (batch, length), padded on the left.
+            max_new_tokens: tokens after the thinking prefix: thinking, delimiters and answer.
+            context: longest sequence of the model, if it is to be checked.
+
+        Raises:
+            ValueError: if a prompt does not end with the thinking prefix.
+        """
+        start = self.encoder.scaffold_ids(self.format.think_start)
+        mask = inputs.get("attention_mask")
+        plans, streams = [], []
+        for i, ids in enumerate(inputs["input_ids"].tolist()):
+            if mask is not None:
+                ids = [t for t, m in zip(ids, mask[i].tolist(), strict=True) if m]
+            if ids[-len(start) :] != start:
+                raise ValueError(
+                    f"prompt {i} does not end with {self.format.think_start!r}; build prompts "
+                    "with BudgetForcing.prompt(question)"
+                )
+            plans.append(
+                plan(
+                    self.budget,
+                    self.encoder,
+                    self.format,
+                    prompt_length=len(ids) - len(start),
+                    max_new_tokens=max_new_tokens,
+                    context=context,
+                )
+            )
+            streams.append(stream_of(ids))
+        self._run = ForcedDecoding(
+            plans,
+            streams,
+            ends_with_newline=self._ends_with_newline,
+            vocabulary=len(self.encoder.tokenizer),
+            seed=self.seed,
+        )
+        return generate_arguments(self._run)
+
+    def responses(self) -> list[Response]:
+        """What the last ``generate`` call produced, one per returned sequence."""
+        if self._run is None:
+            raise ValueError("nothing generated yet: pass kwargs() to model.generate first")
+        return responses(self._run, self.encoder, self.format.think_start)
+
+
+def stream_of(prompt_ids: Sequence[int], extra: str = "") -> str:
+    """Name of a prompt's random stream: the same prompt draws the same, wherever it stands."""
+    text = ",".join(map(str, prompt_ids)) + "/" + extra
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+def generate_arguments(run: ForcedDecoding) -> dict[str, Any]:
+    """Arguments for ``model.generate`` that make it decode under ``run``."""
+    stops = sorted(set().union(*(p.stop_ids for p in run.plans)))
+    return {
+        "custom_generate": run,
+        "eos_token_id": stops,
+        "pad_token_id": stops[0],
+        # one more than the longest row: the stop token of a row that fills its budget
+        "max_new_tokens": max(p.max_new_tokens for p in run.plans) + 1,
+    }
+
+
+def responses(run: ForcedDecoding, encoder: TextEncoder, think_start: str) -> list[Response]:
+    """The finished rows of ``run`` as responses."""
+    return [
+        Response.from_tokens(
+            row.tokens,
+            row.state,
+            decode=lambda ids: decode(encoder.tokenizer, ids),
+            think_start=think_start,
+            finished=row.finished,
+        )
+        for row in run.rows
+    ]

@@ -1,0 +1,62 @@
+"""The axolotl plugin: hooks only; what they do is in the modules they call."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from axolotl.integrations.base import BasePlugin
+from axolotl.utils.distributed import is_main_process
+
+from s1_plugin import __version__
+from s1_plugin.config import S1Config, parse
+
+
+def say(message: str) -> None:
+    """One line to the console, from the main process only.
+
+    Not through logging: axolotl drops INFO records of loggers that are not its own.
+    """
+    if is_main_process():
+        print(f"[s1-plugin] {message}", file=sys.stderr, flush=True)
+
+
+class S1Plugin(BasePlugin):
+    """Trains on reasoning traces in the s1 format. Settings are in the `s1:` block."""
+
+    def get_input_args(self) -> str:
+        """The schema of the `s1:` block, merged into axolotl's own."""
+        return "s1_plugin.config.S1Args"
+
+    def register(self, cfg: Any) -> None:
+        """Checks the `s1:` block before anything is loaded, and makes the nano world if asked."""
+        settings = parse(cfg.get("s1"))
+        say(_banner(settings))
+        if cfg.get("train_on_inputs"):
+            raise ValueError(
+                "train_on_inputs: true contradicts s1, which learns the trace and the answer "
+                "only; remove the key"
+            )
+        if settings.nano:
+            from s1_plugin.nano import world
+
+            folder = Path(settings.nano.folder)
+            world.build(folder, n_train=settings.nano.rows, seed=settings.nano.seed)
+            say(f"nano world in {folder}: {settings.nano.rows} traces, seed {settings.nano.seed}")
+
+    def load_datasets(self, cfg: Any, preprocess: bool = False) -> None:
+        """Gives this state of data and settings its own prepared folder; axolotl then loads."""
+        from s1_plugin import prepared
+
+        folder = prepared.use_own_folder(cfg, parse(cfg.s1))
+        if not preprocess and not cfg.skip_prepare_dataset:
+            for line in prepared.reused(folder):
+                say(f"reusing prepared data: {line.sentence()}")
+
+
+def _banner(settings: S1Config) -> str:
+    from importlib.metadata import version
+
+    packages = ", ".join(f"{name} {version(name)}" for name in ("axolotl", "torch", "transformers"))
+    return f"{__version__} active ({packages}); format {settings.format}; bad rows: {settings.bad_rows}"

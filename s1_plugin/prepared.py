@@ -1,0 +1,132 @@
+"""Prepared data that are never stale.
+
+axolotl's cache of tokenised data is keyed on names, not on contents: a changed local file, a
+changed `s1:` block or another over-long strategy would silently meet old data. The plugin
+therefore gives each state of data and settings a folder of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from s1_plugin import __version__, counts
+from s1_plugin.config import S1Config
+from s1_plugin.formats import get_format
+
+DEFAULT_FOLDER = "last_run_prepared"
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+
+
+def _digest_file(path: Path) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        yield from sorted(p for p in path.rglob("*") if p.is_file())
+    elif path.is_file():
+        yield path
+
+
+def _hub_commit(repo: str, revision: str | None) -> str:
+    """The commit a hub data set is at; offline, the one in the local cache."""
+    from huggingface_hub import HfApi, constants
+
+    if not constants.HF_HUB_OFFLINE:
+        try:
+            sha = HfApi().dataset_info(repo, revision=revision, timeout=10).sha
+            return str(sha)
+        except Exception:  # no network, gated, or not a hub id: the cache below, or nothing
+            pass
+    name = "datasets--" + repo.replace("/", "--")
+    ref = Path(constants.HF_HUB_CACHE) / name / "refs" / (revision or "main")
+    return ref.read_text().strip() if ref.is_file() else "unresolved"
+
+
+def _data_state(data: Mapping[str, Any]) -> dict[str, str]:
+    state: dict[str, str] = {}
+    names = data.get("data_files") or []
+    for name in [data["path"], *([names] if isinstance(names, str) else names)]:
+        path = Path(str(name))
+        found = list(_files(path))
+        for file in found:
+            state[str(file)] = _digest_file(file)
+        if not found and name == data["path"]:
+            state[str(name)] = _hub_commit(str(name), data.get("revision"))
+    return state
+
+
+def fingerprint(cfg: Any, settings: S1Config) -> str:
+    """Hex digest over everything of ours that decides what the prepared rows are.
+
+    What axolotl hashes itself (sequence length, packing, names, splits …) is left to it.
+    """
+    data = [*(cfg.datasets or []), *(cfg.test_datasets or [])]
+    tokenizer = Path(str(cfg.tokenizer_config or cfg.base_model or ""))
+    state = {
+        "version": __version__,
+        "settings": settings.model_dump(exclude={"nano"}),
+        "format": repr(get_format(settings.format)),
+        "over_long": str(cfg.excess_length_strategy),
+        "min_sample_len": str(cfg.min_sample_len),
+        "eval_sequence_len": str(cfg.eval_sequence_len),
+        "seed": str(cfg.seed),
+        "shuffle": [str(cfg.shuffle_merged_datasets), str(cfg.shuffle_before_merging_datasets)],
+        "tokenizer": {
+            name: _digest_file(tokenizer / name)
+            for name in _TOKENIZER_FILES
+            if (tokenizer / name).is_file()
+        },
+        "data": [[dict(_plain(d)), _data_state(d)] for d in data],
+    }
+    text = json.dumps(state, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in data.items() if value is not None}
+
+
+def use_own_folder(cfg: Any, settings: S1Config) -> Path:
+    """Points ``cfg.dataset_prepared_path`` at the folder of this state of data and settings.
+
+    What an interrupted run left half written there is removed first.
+    """
+    from axolotl.utils.data.lock import LOCK_FILE_NAME
+    from filelock import FileLock
+
+    base = Path(cfg.dataset_prepared_path or DEFAULT_FOLDER)
+    folder = base / f"s1-{fingerprint(cfg, settings)[:16]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    # The lock is the one axolotl holds while a rank prepares the data, so nothing that is being
+    # written right now is taken for a leftover.
+    with FileLock(str(folder / LOCK_FILE_NAME)):
+        known = counts.load(folder)
+        for child in folder.iterdir():
+            # `save_to_disk` writes state.json last: without it the data are not whole.
+            if child.is_dir() and not (known and (child / "state.json").is_file()):
+                shutil.rmtree(child, ignore_errors=True)
+    cfg.dataset_prepared_path = str(folder)
+    return folder
+
+
+def reused(folder: Path) -> list[counts.Counts]:
+    """Counts of the prepared data in ``folder`` if axolotl is going to load them again."""
+    if not folder.is_dir() or not any(p.is_dir() for p in folder.iterdir()):
+        return []
+    return list(counts.load(folder).values())

@@ -1,0 +1,206 @@
+"""The axolotl dataset type for reasoning traces: `type: s1_plugin.traces`.
+
+axolotl imports this module and calls `load`; a ModuleNotFoundError in here would show as an
+"unhandled prompt tokenization strategy", so everything imported at the top is ours.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from s1_plugin import counts, records
+from s1_plugin.config import S1Config, parse
+from s1_plugin.encoding import TextEncoder
+from s1_plugin.formats import get_format
+
+# Columns of the intermediate data set; the last three do not reach the trainer.
+_COLUMNS = ("input_ids", "attention_mask", "labels", "s1_row", "s1_problem", "s1_answer_at")
+_LISTED_PROBLEMS = 20
+
+
+def load(tokenizer: Any, cfg: Any, ds_cfg: Any) -> Any:
+    """What axolotl calls for `type: s1_plugin.traces`; returns a DatasetWrappingStrategy."""
+    from axolotl.integrations.base import PluginManager
+    from axolotl.prompt_tokenizers import DatasetWrappingStrategy
+
+    from s1_plugin.plugin import S1Plugin
+
+    loaded = PluginManager.get_instance().plugins.values()
+    if not any(isinstance(plugin, S1Plugin) for plugin in loaded):
+        raise ValueError(
+            "type: s1_plugin.traces needs the plugin itself: add `plugins: [s1_plugin.S1Plugin]` "
+            "to the config (without it changed data could meet stale prepared data)"
+        )
+
+    class TraceStrategy(DatasetWrappingStrategy):
+        def wrap_dataset(
+            self, dataset: Any, process_count: int | None = None, keep_in_memory: Any = False, **_: Any
+        ) -> Any:
+            return prepare(
+                dataset,
+                tokenizer=tokenizer,
+                settings=parse(cfg.s1),
+                cfg=cfg,
+                ds_cfg=ds_cfg,
+                process_count=process_count,
+            )
+
+    return TraceStrategy()
+
+
+def prepare(
+    dataset: Any,
+    *,
+    tokenizer: Any,
+    settings: S1Config,
+    cfg: Any,
+    ds_cfg: Any,
+    process_count: int | None = None,
+) -> Any:
+    """Tokenised and masked rows of ``dataset`` (columns input_ids, attention_mask, labels).
+
+    Raises:
+        ValueError: naming file, row, field and remedy for rows that cannot be learned from, or
+            the number and lengths of rows over ``sequence_len``.
+    """
+    import datasets
+
+    from s1_plugin.plugin import say
+
+    source = _source(ds_cfg)
+    if not isinstance(dataset, datasets.Dataset):
+        raise ValueError(
+            f"{source}: s1_plugin.traces does not stream; remove `streaming: true` "
+            "(a thousand traces fit in memory, and every row is checked before training)"
+        )
+    reader = _reader(ds_cfg, dataset.column_names, source)
+    encoder = TextEncoder(tokenizer)
+    fmt = get_format(settings.format)
+    missing = encoder.missing_tokens(fmt)
+    if missing:
+        raise ValueError(
+            f"the tokenizer of {cfg.base_model} has no single token for {', '.join(missing)}, "
+            f"which the format {fmt.name!r} needs; use a Qwen2.5 model, or another `s1.format`"
+        )
+
+    def encode(batch: dict[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
+        good: list[records.Record] = []
+        problems: list[str] = []
+        for position in range(len(indices)):
+            row = {name: values[position] for name, values in batch.items()}
+            try:
+                record = reader.read(row)
+                records.check_learnable(record, record.answer)
+            except records.BadRow as bad:
+                problems.append(str(bad))
+            else:
+                problems.append("")
+                good.append(record)
+        encoded = iter(encoder.rows(good, fmt))
+        out: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+        for index, problem in zip(indices, problems, strict=True):
+            one = None if problem else next(encoded)
+            out["input_ids"].append(one.input_ids if one else [])
+            out["attention_mask"].append([1] * len(one.input_ids) if one else [])
+            out["labels"].append(one.labels if one else [])
+            out["s1_row"].append(index + 1)
+            out["s1_problem"].append(problem)
+            out["s1_answer_at"].append(-1 if one is None or one.answer_at is None else one.answer_at)
+        return out
+
+    tokenised = dataset.map(
+        encode,
+        with_indices=True,
+        batched=True,
+        batch_size=256,
+        num_proc=process_count if process_count and len(dataset) > 2000 else None,
+        remove_columns=dataset.column_names,
+        load_from_cache_file=False,
+        desc=f"Encoding traces ({fmt.name})",
+    )
+    return _checked(tokenised, source, reader.name, settings, cfg, ds_cfg, say)
+
+
+def _checked(
+    data: Any, source: str, reader: str, settings: S1Config, cfg: Any, ds_cfg: Any, say: Any
+) -> Any:
+    """Stops at, or counts, bad and over-long rows."""
+    light = data.select_columns(["s1_row", "s1_problem"])
+    bad = [(row["s1_row"], row["s1_problem"]) for row in light if row["s1_problem"]]
+    if bad and (settings.bad_rows == "stop" or len(bad) == len(data)):
+        listed = "\n".join(f"  row {row}: {problem}" for row, problem in bad[:_LISTED_PROBLEMS])
+        more = len(bad) - _LISTED_PROBLEMS
+        raise ValueError(
+            f"{source}: {len(bad)} of {len(data)} rows cannot be learned from:\n{listed}"
+            + (f"\n  … and {more} more" if more > 0 else "")
+            + "\nMend them, or set `s1: {bad_rows: skip}` to go on without them."
+        )
+    total = len(data)
+    if bad:
+        for row, problem in bad[:_LISTED_PROBLEMS]:
+            say(f"{source}: row {row} skipped: {problem}")
+        data = data.filter(lambda problem: not problem, input_columns="s1_problem",
+                           load_from_cache_file=False, desc="Skipping bad rows")
+
+    sequence_len = _sequence_len(cfg, ds_cfg)
+    lengths: list[int] = []
+    learned = 0
+    for batch in data.select_columns(["labels"]).iter(batch_size=256):
+        for labels in batch["labels"]:
+            lengths.append(len(labels))
+            learned += len(labels) - labels.count(-100)
+    over = [i for i, length in enumerate(lengths) if length > sequence_len]
+    strategy = str(cfg.excess_length_strategy or "").lower()
+    if over and strategy not in ("drop", "truncate"):
+        rows = data["s1_row"]
+        raise ValueError(
+            counts.too_long_message(
+                source, [lengths[i] for i in over], [rows[i] for i in over], total, sequence_len
+            )
+        )
+    lost = len(over)
+    if strategy == "truncate":
+        answers = data["s1_answer_at"]
+        lost = sum(answers[i] < 0 or answers[i] + 1 >= sequence_len for i in over)
+    result = counts.Counts(
+        source=source,
+        reader=reader,
+        rows=total,
+        bad=len(bad),
+        over_long=len(over),
+        answers_lost=lost,
+        over_long_strategy=strategy if over else "",
+        tokens=sum(lengths),
+        learned_tokens=learned,
+        longest=sorted(lengths, reverse=True)[:5],
+        sequence_len=sequence_len,
+    )
+    say(result.sentence())
+    if cfg.dataset_prepared_path:
+        counts.save(Path(cfg.dataset_prepared_path), result, source)
+    return data.remove_columns(["s1_row", "s1_problem", "s1_answer_at"])
+
+
+def _reader(ds_cfg: Any, column_names: list[str], source: str) -> records.Reader:
+    named = (ds_cfg.get("field_human"), ds_cfg.get("field_thinking"), ds_cfg.get("field_model"))
+    if not any(named):
+        return records.detect(column_names, source)
+    if not all(named):
+        raise ValueError(
+            f"{source}: name all three of field_human (question), field_thinking (trace) and "
+            "field_model (answer), or none of them"
+        )
+    return records.mapped(*named, column_names, source)
+
+
+def _source(ds_cfg: Any) -> str:
+    split = ds_cfg.get("split")
+    return f"{ds_cfg['path']}[{split}]" if split else str(ds_cfg["path"])
+
+
+def _sequence_len(cfg: Any, ds_cfg: Any) -> int:
+    test_paths = [data.get("path") for data in cfg.test_datasets or []]
+    if cfg.eval_sequence_len and ds_cfg["path"] in test_paths:
+        return int(cfg.eval_sequence_len)
+    return int(cfg.sequence_len)
