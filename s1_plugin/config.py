@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -60,13 +61,13 @@ def parse(block: object) -> S1Config:
 
     if isinstance(block, S1Config):
         return block
+    if block is None:
+        return S1Config()
+    if not isinstance(block, Mapping):
+        raise ValueError("`s1:` must be a block of settings, indented under the key")
     try:
-        return S1Config.model_validate({} if block is None else dict(block))  # type: ignore[call-overload]
-    except (ValidationError, TypeError) as error:
-        if isinstance(error, TypeError):
-            raise ValueError("`s1:` must be a block of settings, indented under the key") from None
-        lines = [
-            f"  s1.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()
-        ]
+        return S1Config.model_validate(dict(block))
+    except ValidationError as error:
+        lines = [f"  s1.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         known = ", ".join(sorted(S1Config.model_fields))
         raise ValueError("\n".join(["the `s1:` block is wrong:", *lines, f"known keys: {known}"])) from None

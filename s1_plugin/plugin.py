@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 from axolotl.integrations.base import BasePlugin
-from axolotl.utils.distributed import is_main_process
 
 from s1_plugin import __version__
 from s1_plugin.config import S1Config, parse
-
-
-def say(message: str) -> None:
-    """One line to the console, from the main process only.
-
-    Not through logging: axolotl drops INFO records of loggers that are not its own.
-    """
-    if is_main_process():
-        print(f"[s1-plugin] {message}", file=sys.stderr, flush=True)
+from s1_plugin.console import say
 
 
 class S1Plugin(BasePlugin):

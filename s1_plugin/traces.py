@@ -11,6 +11,7 @@ from typing import Any
 
 from s1_plugin import counts, records
 from s1_plugin.config import S1Config, parse
+from s1_plugin.console import say
 from s1_plugin.encoding import TextEncoder
 from s1_plugin.formats import get_format
 
@@ -66,15 +67,13 @@ def prepare(
     """
     import datasets
 
-    from s1_plugin.plugin import say
-
-    source = _source(ds_cfg)
+    source = source_of(ds_cfg)
     if not isinstance(dataset, datasets.Dataset):
         raise ValueError(
             f"{source}: s1_plugin.traces does not stream; remove `streaming: true` "
             "(a thousand traces fit in memory, and every row is checked before training)"
         )
-    reader = _reader(ds_cfg, dataset.column_names, source)
+    reader = reader_for(ds_cfg, dataset.column_names, source)
     encoder = TextEncoder(tokenizer)
     fmt = get_format(settings.format)
     missing = encoder.missing_tokens(fmt)
@@ -119,11 +118,11 @@ def prepare(
         load_from_cache_file=False,
         desc=f"Encoding traces ({fmt.name})",
     )
-    return _checked(tokenised, source, reader.name, settings, cfg, ds_cfg, say)
+    return _checked(tokenised, source, reader.name, settings, cfg, ds_cfg)
 
 
 def _checked(
-    data: Any, source: str, reader: str, settings: S1Config, cfg: Any, ds_cfg: Any, say: Any
+    data: Any, source: str, reader: str, settings: S1Config, cfg: Any, ds_cfg: Any
 ) -> Any:
     """Stops at, or counts, bad and over-long rows."""
     light = data.select_columns(["s1_row", "s1_problem"])
@@ -182,7 +181,7 @@ def _checked(
     return data.remove_columns(["s1_row", "s1_problem", "s1_answer_at"])
 
 
-def _reader(ds_cfg: Any, column_names: list[str], source: str) -> records.Reader:
+def reader_for(ds_cfg: Any, column_names: list[str], source: str) -> records.Reader:
     named = (ds_cfg.get("field_human"), ds_cfg.get("field_thinking"), ds_cfg.get("field_model"))
     if not any(named):
         return records.detect(column_names, source)
@@ -194,7 +193,7 @@ def _reader(ds_cfg: Any, column_names: list[str], source: str) -> records.Reader
     return records.mapped(*named, column_names, source)
 
 
-def _source(ds_cfg: Any) -> str:
+def source_of(ds_cfg: Any) -> str:
     split = ds_cfg.get("split")
     return f"{ds_cfg['path']}[{split}]" if split else str(ds_cfg["path"])
 

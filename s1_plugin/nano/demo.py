@@ -1,0 +1,146 @@
+"""The demo: train, evaluate, draw. Each step is a command one could type, and is printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from s1_plugin.commands.configs import shipped
+from s1_plugin.evaluation import metrics, report, samples
+
+#: Thinking caps and Waits of the demo's curve, in nano tokens.
+CAPS = [2, 4, 8, 16, 32, "auto"]
+WAITS = [1, 2, 3, 4]
+#: What stands in Wait's place in the control.
+NEUTRAL = "Hmm"
+
+
+def run(*, seed: int, out: str) -> dict[str, Path]:
+    """Runs the demo into ``out``; returns the paths of the curve's files.
+
+    Raises:
+        SystemExit: if one of the commands fails; its own output says why.
+    """
+    folder = Path(out)
+    config = _config(seed, folder)
+    model, results = folder / "model", folder / "eval"
+    for stale in (model, results):
+        shutil.rmtree(stale, ignore_errors=True)
+    train = ["axolotl", "train", str(config), "--launcher", "python"]
+    evaluate = _evaluate(
+        model, results, {"max_tokens_thinking": CAPS, "thinking_n_ignore": WAITS}
+    )
+    control = _evaluate(
+        model,
+        folder / "eval-control",
+        {"thinking_n_ignore": WAITS, "thinking_n_ignore_str": NEUTRAL},
+    )
+    started = time.monotonic()
+    _command(train, folder / "train.log", "training")
+    _command(evaluate, folder / "eval.log", "evaluating")
+    _command(control, folder / "control.log", f"evaluating the control ({NEUTRAL} for Wait)")
+    runs = samples.read([results, folder / "eval-control"])
+    paths = report.write(
+        runs,
+        folder,
+        title=f"s1 nano: accuracy against thinking tokens (seed {seed})",
+        commands=[shlex.join(c) for c in (train, evaluate, control)],
+        notes=[f"Training seed {seed}; 300 held-out questions, fixed seed."],
+    )
+    _say(summary(runs))
+    for path in paths.values():
+        _say(str(path))
+    _say(f"{time.monotonic() - started:.0f} s in all")
+    return paths
+
+
+def summary(runs: list) -> str:
+    """The two differences that the demo is about, in points with standard errors."""
+    by_label = {r.label: r for r in runs}
+    capped = [r for r in runs if r.waits == 0]
+    lowest = min(capped, key=lambda r: r.mean_thinking_tokens)
+    longest = max(capped, key=lambda r: r.mean_thinking_tokens)
+    waits = [r for r in runs if r.waits > 0 and r.wait_text == "Wait"]
+    best = max(waits, key=lambda r: r.accuracy)
+    plain = by_label["auto"]
+    lines = []
+    for what, a, b in (
+        ("more thinking", lowest, max([longest, best], key=lambda r: r.mean_thinking_tokens)),
+        ("Wait", plain, best),
+    ):
+        gain, error = metrics.paired_difference(a.correct, b.correct)
+        lines.append(
+            f"{what}: {a.label} {100 * a.accuracy:.1f} % -> {b.label} {100 * b.accuracy:.1f} %: "
+            f"{100 * gain:+.1f} +- {100 * error:.1f} points"
+        )
+    return "\n".join(lines)
+
+
+def _config(seed: int, folder: Path) -> Path:
+    """The shipped config; another seed or folder gets a copy with those set."""
+    import yaml
+
+    source = shipped() / "s1_nano.yaml"
+    config = yaml.safe_load(source.read_text(encoding="utf-8"))
+    if seed == config["seed"] and str(folder / "model") == config["output_dir"]:
+        return source
+    config["seed"] = config["s1"]["nano"]["seed"] = seed
+    config["s1"]["nano"]["folder"] = str(folder)
+    config["base_model"] = str(folder / "base")
+    config["datasets"][0]["path"] = str(folder / "train.jsonl")
+    config["dataset_prepared_path"] = str(folder / "prepared")
+    config["output_dir"] = str(folder / "model")
+    folder.mkdir(parents=True, exist_ok=True)
+    copy = folder / "s1_nano.yaml"
+    copy.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    return copy
+
+
+def _evaluate(model: Path, results: Path, budgets: dict) -> list[str]:
+    return [
+        *("lm_eval", "run", "--model", "hf"),
+        *("--model_args", f"pretrained={model},dtype=float32"),
+        *("--tasks", "s1_nano", "--apply_chat_template", "--batch_size", "300"),
+        *("--gen_kwargs", json.dumps(budgets)),
+        *("--output_path", str(results), "--log_samples"),
+    ]
+
+
+def _command(command: list[str], log: Path, what: str) -> None:
+    """Runs one command of this environment; its output goes to the terminal and to ``log``."""
+    _say(f"{what}:\n  {shlex.join(command)}")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    program = Path(sys.executable).with_name(command[0])
+    environment = {
+        **os.environ,
+        "AXOLOTL_DO_NOT_TRACK": "1",
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    started = time.monotonic()
+    with log.open("w", encoding="utf-8") as file:
+        process = subprocess.Popen(
+            [str(program), *command[1:]],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=environment,
+        )
+        assert process.stdout is not None
+        for line in process.stdout:
+            file.write(line)
+            sys.stdout.write(line)
+    if process.wait():
+        raise SystemExit(f"{what} failed (exit status {process.returncode}); see {log}")
+    _say(f"{what}: {time.monotonic() - started:.0f} s")
+
+
+def _say(message: str) -> None:
+    print(f"[s1 demo] {message}", flush=True)

@@ -1,0 +1,84 @@
+import pytest
+
+from s1_plugin.encoding import TextEncoder
+from s1_plugin.forcing.budget import Budget, plan
+from s1_plugin.formats import S1
+
+
+@pytest.fixture(scope="module")
+def encoder(qwen):
+    return TextEncoder(qwen)
+
+
+def make(encoder, budget, **sizes):
+    defaults = {"prompt_length": 100, "max_new_tokens": 32768, "context": None}
+    return plan(budget, encoder, S1, **{**defaults, **sizes})
+
+
+def test_auto_is_the_authors_formula(encoder):
+    # max_gen_toks - prompt - delimiters (two tokens each) - 100
+    assert make(encoder, Budget()).cap == 32768 - 100 - 4 - 100
+
+
+def test_ids_of_the_delimiters(encoder, qwen):
+    p = make(encoder, Budget(500, 2))
+    assert qwen.decode(p.natural_end) == "<|im_start|>answer"
+    assert qwen.decode(p.newline + p.capped_end) == "\n<|im_start|>answer\nFinal Answer:"
+    assert qwen.decode(p.wait_ids) == "Wait"
+    assert p.end_ids == {151643, 151644, 151645}
+    assert p.stop_ids == {151643, 151645}
+
+
+def test_the_wait_text_is_plain_text(encoder):
+    assert 151645 not in make(encoder, Budget(500, 1, "<|im_end|>")).wait_ids
+
+
+def test_the_context_binds_and_says_so(encoder):
+    p = make(encoder, Budget(1000), context=600, max_new_tokens=2000)
+    assert p.context_bound
+    assert 0 < p.cap < 500
+    # prompt, prefix, thinking, closing and an answer fit
+    assert 100 + 2 + p.cap + len(p.newline) + len(p.capped_end) < 600
+    assert p.max_new_tokens == 600 - 102
+
+
+def test_a_context_that_is_long_enough_does_not_bind(encoder):
+    p = make(encoder, Budget(500), context=4096, max_new_tokens=2000)
+    assert (p.cap, p.context_bound) == (500, False)
+
+
+@pytest.mark.parametrize(
+    ("budget", "sizes", "remedy"),
+    [
+        (Budget(500), {"max_new_tokens": 500}, "raise max_gen_toks"),
+        (Budget(), {"max_new_tokens": 150}, "raise max_gen_toks"),
+        (Budget(500), {"context": 104}, "longer context"),
+    ],
+)
+def test_budgets_that_leave_no_answer_are_refused(encoder, budget, sizes, remedy):
+    with pytest.raises(ValueError, match=remedy):
+        make(encoder, budget, **sizes)
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"cap": -1},
+        {"cap": "many"},
+        {"cap": 1.5},
+        {"cap": True},
+        {"waits": -1},
+        {"waits": "2"},
+        {"wait_text": 3},
+    ],
+)
+def test_nonsense_is_refused(kwargs):
+    with pytest.raises(ValueError, match="must be"):
+        Budget(**kwargs)
+
+
+def test_names_of_the_authors_evaluation():
+    kwargs = {"max_tokens_thinking": 500, "thinking_n_ignore": 2, "thinking_n_ignore_str": "Hmm"}
+    assert Budget.from_gen_kwargs(kwargs) == Budget(500, 2, "Hmm")
+    assert Budget.from_gen_kwargs({}) == Budget("auto", 0, "Wait")
+    assert Budget(500, 2, "Hmm").label == "cap500+2xHmm"

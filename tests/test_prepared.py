@@ -1,0 +1,86 @@
+"""Changed data or settings never meet prepared data made from others."""
+
+import pytest
+
+from s1_plugin import counts, prepared
+from s1_plugin.config import S1Config
+from tests.test_traces import Cfg
+
+
+@pytest.fixture
+def cfg(tmp_path):
+    data = tmp_path / "traces.jsonl"
+    data.write_text("one\n")
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "tokenizer.json").write_text("{}")
+    return Cfg(
+        datasets=[Cfg(path=str(data), type="s1_plugin.traces")],
+        base_model=str(base),
+        dataset_prepared_path=str(tmp_path / "prepared"),
+        sequence_len=64,
+        seed=1,
+    )
+
+
+def test_the_same_state_has_the_same_fingerprint(cfg):
+    assert prepared.fingerprint(cfg, S1Config()) == prepared.fingerprint(cfg, S1Config())
+
+
+def test_changed_contents_of_the_same_size_and_time_are_seen(cfg, tmp_path):
+    import os
+
+    before = prepared.fingerprint(cfg, S1Config())
+    data = tmp_path / "traces.jsonl"
+    stat = data.stat()
+    data.write_text("two\n")
+    os.utime(data, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert prepared.fingerprint(cfg, S1Config()) != before
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("excess_length_strategy", "drop"), ("seed", 2), ("eval_sequence_len", 9)],
+)
+def test_settings_of_axolotl_that_it_does_not_hash_are_seen(cfg, key, value):
+    before = prepared.fingerprint(cfg, S1Config())
+    cfg[key] = value
+    assert prepared.fingerprint(cfg, S1Config()) != before
+
+
+def test_changed_settings_and_tokenizers_are_seen(cfg, tmp_path):
+    before = prepared.fingerprint(cfg, S1Config())
+    assert prepared.fingerprint(cfg, S1Config(bad_rows="skip")) != before
+    assert prepared.fingerprint(cfg, S1Config(format="think-tags")) != before
+    (tmp_path / "base" / "tokenizer.json").write_text('{"a": 1}')
+    assert prepared.fingerprint(cfg, S1Config()) != before
+
+
+def test_named_columns_are_seen(cfg):
+    before = prepared.fingerprint(cfg, S1Config())
+    cfg["datasets"][0]["field_human"] = "q"
+    assert prepared.fingerprint(cfg, S1Config()) != before
+
+
+def test_what_an_interrupted_run_left_is_removed(cfg):
+    folder = prepared.use_own_folder(cfg, S1Config())
+    half = folder / "hash"
+    half.mkdir(parents=True)
+    (half / "data-0.arrow").write_text("torn")
+    cfg["dataset_prepared_path"] = str(folder.parent)
+    assert prepared.use_own_folder(cfg, S1Config()) == folder
+    assert not half.exists()
+
+
+def test_whole_data_are_kept_and_their_counts_said_again(cfg):
+    folder = prepared.use_own_folder(cfg, S1Config())
+    assert prepared.reused(folder) == []
+    whole = folder / "hash"
+    whole.mkdir()
+    (whole / "state.json").write_text("{}")
+    kept = counts.Counts(source="traces.jsonl", reader="s1K", rows=3, bad=1, sequence_len=64)
+    counts.save(folder, kept, "traces.jsonl")
+    cfg["dataset_prepared_path"] = str(folder.parent)
+    prepared.use_own_folder(cfg, S1Config())
+    assert whole.exists()
+    assert prepared.reused(folder) == [kept]

@@ -1,0 +1,139 @@
+"""The dataset type on small data: what is stopped at, what is skipped, what is counted."""
+
+import json
+
+import datasets
+import pytest
+
+from s1_plugin import counts
+from s1_plugin.config import S1Config
+from s1_plugin.traces import prepare
+
+
+class Cfg(dict):
+    """Like axolotl's config: absent keys are None."""
+
+    __getattr__ = dict.get
+    __setattr__ = dict.__setitem__
+
+
+ROW = {"question": "1+2", "thinking_trajectories": ["3"], "attempt": "3"}
+
+
+@pytest.fixture
+def tokenizer(nano_base):
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(nano_base)
+
+
+@pytest.fixture
+def run(tokenizer, tmp_path):
+    def run(rows, settings=None, ds=None, **cfg):
+        path = tmp_path / "traces.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        data = datasets.Dataset.from_list(rows)
+        cfg = Cfg({"sequence_len": 256, "base_model": "nano",
+                   "dataset_prepared_path": str(tmp_path / "prepared"), **cfg})
+        return prepare(
+            data,
+            tokenizer=tokenizer,
+            settings=settings or S1Config(),
+            cfg=cfg,
+            ds_cfg=Cfg({"path": str(path), **(ds or {})}),
+        )
+
+    return run
+
+
+def test_rows_become_ids_masks_and_labels(run, tokenizer):
+    data = run([ROW] * 3)
+    assert set(data.column_names) == {"input_ids", "attention_mask", "labels"}
+    row = data[0]
+    assert len(row["input_ids"]) == len(row["labels"]) == sum(row["attention_mask"])
+    learned = [i for i in row["labels"] if i != -100]
+    assert tokenizer.decode(learned) == (
+        "<|im_start|>think\n3\n<|im_start|>answer\nAnswer: 3<|im_end|>\n"
+    )
+
+
+def test_bad_rows_stop_the_run_with_file_row_field_and_remedy(run):
+    rows = [ROW, {**ROW, "attempt": ""}, ROW, {**ROW, "question": None}]
+    with pytest.raises(ValueError) as caught:
+        run(rows)
+    text = str(caught.value)
+    assert "traces.jsonl: 2 of 4 rows" in text
+    assert "row 2: field 'attempt' is empty" in text
+    assert "row 4: field 'question' is missing" in text
+    assert "bad_rows: skip" in text
+
+
+def test_bad_rows_are_skipped_and_counted_if_asked(run, capsys, tmp_path):
+    data = run([ROW, {**ROW, "attempt": ""}, ROW], S1Config(bad_rows="skip"))
+    assert len(data) == 2
+    said = capsys.readouterr().err
+    assert "row 2 skipped" in said and "1 bad rows SKIPPED" in said
+    kept = next(iter(counts.load(tmp_path / "prepared").values()))
+    assert (kept.rows, kept.bad, kept.kept) == (3, 1, 2)
+
+
+def test_data_of_nothing_but_bad_rows_always_stop(run):
+    with pytest.raises(ValueError, match="2 of 2"):
+        run([{**ROW, "attempt": ""}] * 2, S1Config(bad_rows="skip"))
+
+
+LONG = {**ROW, "thinking_trajectories": ["1 " * 400]}
+
+
+@pytest.mark.parametrize("strategy", [None, "raise"])
+def test_over_long_rows_stop_with_count_lengths_and_what_to_set(run, strategy):
+    with pytest.raises(ValueError) as caught:
+        run([ROW, LONG, LONG], excess_length_strategy=strategy)
+    text = str(caught.value)
+    assert "2 of 3 rows are longer than sequence_len 256" in text
+    assert "(row 3)" in text and "`sequence_len: " in text
+
+
+def test_the_length_it_names_is_enough(run):
+    with pytest.raises(ValueError) as caught:
+        run([ROW, LONG])
+    needed = int(str(caught.value).split("`sequence_len: ")[1].split("`")[0])
+    assert len(run([ROW, LONG], sequence_len=needed)) == 2
+
+
+@pytest.mark.parametrize("strategy", ["drop", "truncate"])
+def test_axolotls_strategies_are_followed_and_counted(run, capsys, tmp_path, strategy):
+    data = run([ROW, LONG], excess_length_strategy=strategy)
+    assert len(data) == 2  # axolotl itself drops or cuts what is handed over
+    said = capsys.readouterr().err
+    assert f"1 rows over 256 tokens {strategy.upper()}" in said.replace("TRUNCATED", "TRUNCATE"
+                                                    ).replace("DROPPED", "DROP")
+    assert "1 answers lost" in said
+    kept = next(iter(counts.load(tmp_path / "prepared").values()))
+    assert kept.kept == (1 if strategy == "drop" else 2)
+
+
+def test_an_answer_that_survives_the_cut_is_not_counted_as_lost(run, tmp_path):
+    long_answer = {**ROW, "attempt": "3 " * 400}
+    run([long_answer], excess_length_strategy="truncate")
+    assert next(iter(counts.load(tmp_path / "prepared").values())).answers_lost == 0
+
+
+def test_columns_can_be_named(run):
+    rows = [{"q": "1+2", "t": "3", "a": "3"}]
+    fields = {"field_human": "q", "field_thinking": "t", "field_model": "a"}
+    assert len(run(rows, ds=fields)) == 1
+    with pytest.raises(ValueError, match="all three"):
+        run(rows, ds={"field_human": "q"})
+
+
+def test_a_format_the_tokenizer_cannot_write_is_refused(run):
+    with pytest.raises(ValueError, match="</think>"):
+        run([ROW], S1Config(format="think-tags"))
+
+
+def test_streams_are_refused(tokenizer):
+    stream = datasets.Dataset.from_list([ROW]).to_iterable_dataset()
+    with pytest.raises(ValueError, match="does not stream"):
+        prepare(stream, tokenizer=tokenizer, settings=S1Config(), cfg=Cfg(),
+                ds_cfg=Cfg(path="x"))
