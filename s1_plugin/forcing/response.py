@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate, pairwise
 from typing import Any
 
 from s1_plugin.forcing.state import Thinking
@@ -24,6 +25,8 @@ class Response:
         ended: how thinking ended: natural, cap, context; "open" if it never did.
         finished: how the answer ended: "stop", or "length" if it was cut.
         forced: positions, from the end of the thinking prefix, of tokens put in by force.
+        forced_spans: the same as characters of ``text``, ``[start, end]`` for each stretch of
+            `forced_runs`; empty if the stretches decode differently on their own.
         natural_ends: thinking tokens at each natural end.
         token_ids: ids of everything after the thinking prefix, the stop token not included.
     """
@@ -37,6 +40,7 @@ class Response:
     ended: str
     finished: str
     forced: list[int]
+    forced_spans: list[list[int]]
     natural_ends: list[int]
     token_ids: list[int]
 
@@ -58,8 +62,9 @@ class Response:
             start = state.delimiter_end
             answer = decode(tokens[start:])
             answer_tokens = len(tokens) - state.answer_at
+        written = decode(tokens)
         return cls(
-            text=think_start + decode(tokens),
+            text=think_start + written,
             thinking=decode(tokens[: state.thinking_tokens]),
             answer=answer,
             thinking_tokens=state.thinking_tokens,
@@ -68,6 +73,13 @@ class Response:
             ended=state.ended or "open",
             finished=finished,
             forced=list(state.forced),
+            forced_spans=_spans(
+                tokens,
+                forced_runs(state.forced, state.thinking_tokens),
+                written,
+                decode,
+                len(think_start),
+            ),
             natural_ends=list(state.natural_ends),
             token_ids=tokens,
         )
@@ -75,3 +87,31 @@ class Response:
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary."""
         return asdict(self)
+
+
+def forced_runs(forced: Sequence[int], thinking_tokens: int) -> list[tuple[int, int]]:
+    """Stretches ``[start, end)`` of consecutive positions in ``forced``, cut where thinking ends:
+    each Wait, then the tokens put in at the end."""
+    runs: list[tuple[int, int]] = []
+    for position in forced:
+        if runs and runs[-1][1] == position != thinking_tokens:
+            runs[-1] = (runs[-1][0], position + 1)
+        else:
+            runs.append((position, position + 1))
+    return runs
+
+
+def _spans(
+    tokens: Sequence[int],
+    runs: Sequence[tuple[int, int]],
+    written: str,
+    decode: Callable[[Sequence[int]], str],
+    offset: int,
+) -> list[list[int]]:
+    # Decoded piece by piece, so that the work stays linear in the length.
+    cuts = [0, *(cut for run in runs for cut in run), len(tokens)]
+    pieces = [decode(tokens[a:b]) if a < b else "" for a, b in pairwise(cuts)]
+    if "".join(pieces) != written:
+        return []
+    ends = [offset + end for end in accumulate(map(len, pieces))]
+    return [[ends[i], ends[i + 1]] for i in range(0, len(ends) - 1, 2)]

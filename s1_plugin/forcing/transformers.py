@@ -164,11 +164,9 @@ class _Draw:
             assert token is not None
         if row.state.answering and token in row.state.plan.stop_ids:
             row.done, row.finished = True, "stop"
-        elif len(row.tokens) >= row.state.plan.max_new_tokens:
-            row.done = True
-            token = self.stops[0]
         else:
             row.tokens.append(token)
+            row.done = len(row.tokens) >= row.state.plan.max_new_tokens
             if self.run.on_token:
                 self.run.on_token(i, token)
         return token
@@ -322,8 +320,7 @@ def generate_arguments(run: ForcedDecoding) -> dict[str, Any]:
         "custom_generate": run,
         "eos_token_id": stops,
         "pad_token_id": stops[0],
-        # one more than the longest row: the stop token of a row that fills its budget
-        "max_new_tokens": max(p.max_new_tokens for p in run.plans) + 1,
+        "max_new_tokens": max(p.max_new_tokens for p in run.plans),
     }
 
 

@@ -28,8 +28,12 @@ def greedy(model, ids, limit, stops, ban_first=(), vocabulary=None):
     step = torch.tensor([ids])
     while len(out) < limit:
         with torch.inference_mode():
-            result = model(input_ids=step, past_key_values=past, use_cache=True)
-        past, logits = result.past_key_values, result.logits[0, -1].float()
+            seen = len(ids) + len(out) - step.shape[1]
+            positions = torch.arange(seen, seen + step.shape[1]).unsqueeze(0)
+            result = model(
+                input_ids=step, position_ids=positions, past_key_values=past, use_cache=True
+            )
+        past, logits = result.past_key_values, result.logits[0, -1].float().clone()
         if vocabulary is not None:
             logits[vocabulary:] = -torch.inf
         if not out and ban_first:

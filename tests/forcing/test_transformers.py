@@ -23,14 +23,18 @@ FULL = os.environ.get("S1_TEST_FULL") == "1"
 TIE = 1e-4
 
 
-def biased_model(vocabulary, end_ids, bias, seed=0, **size):
-    """A tiny random Qwen2 whose end tokens are likely enough to matter."""
+def biased_model(vocabulary, end_ids, every, seed=0):
+    """A tiny random Qwen2 that ends its thinking at every ``every``-th position of the sequence.
+
+    Left to itself a random model falls into a loop and either never ends or always does.
+    """
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     class Biased(Qwen2ForCausalLM):
-        def forward(self, *args, **kwargs):
-            out = super().forward(*args, **kwargs)
-            out.logits[..., end_ids] += bias
+        def forward(self, *args, position_ids=None, **kwargs):
+            out = super().forward(*args, position_ids=position_ids, **kwargs)
+            ending = (position_ids[:, -out.logits.shape[1] :] % every == 0).to(out.logits)
+            out.logits[..., end_ids] += 50 * ending.unsqueeze(-1)
             return out
 
     torch.manual_seed(seed)
@@ -46,7 +50,6 @@ def biased_model(vocabulary, end_ids, bias, seed=0, **size):
         initializer_range=0.5,
         bos_token_id=None,
         eos_token_id=end_ids[0],
-        **size,
     )
     return Biased(config).eval()
 
@@ -78,7 +81,8 @@ def forced(model, encoder, prompts, budgets, max_new_tokens, sampling=None, seed
 
 def two_best_are_tied(model, ids, vocabulary, banned=()):
     with torch.inference_mode():
-        logits = model(torch.tensor([ids])).logits[0, -1, :vocabulary].float()
+        positions = torch.arange(len(ids)).unsqueeze(0)
+        logits = model(torch.tensor([ids]), position_ids=positions).logits[0, -1, :vocabulary].float().clone()
     logits[list(banned)] = -torch.inf
     best = logits.topk(2).values
     return float(best[0] - best[1]) < TIE
@@ -147,10 +151,10 @@ def test_greedy_equals_the_multi_round_procedure(nano_base):
     tokenizer = AutoTokenizer.from_pretrained(nano_base)
     ends = [tokenizer.convert_tokens_to_ids(t) for t in ("<|im_end|>", "<|im_start|>")]
     # Spare ids beyond the tokenizer's, as in Qwen2.5: they must never be drawn.
-    model = biased_model(len(tokenizer) + 8, ends, bias=6.0)
+    model = biased_model(len(tokenizer) + 8, ends, every=23)
     chance = random.Random(0)
-    questions = ["+".join(str(chance.randint(0, 9)) for _ in range(n)) for n in range(2, 18)]
-    caps = range(1, 201) if FULL else [1, 2, 3, 5, 8, 13, 21, 34, 55, 100, 200]
+    questions = ["+".join(str(chance.randint(0, 9)) for _ in range(n)) for n in range(2, 12)]
+    caps = range(1, 201) if FULL else [1, 2, 5, 13, 34, 70, 110, 200]
     seen = parity(model, tokenizer, questions, covering(caps, range(5), [1, 8], FULL), 260)
     assert seen["natural"] >= 100 and seen["cap"] >= 100 and seen["waits"] >= 100, seen
     assert seen["ties"] <= seen["compared"] // 100, seen
@@ -158,7 +162,7 @@ def test_greedy_equals_the_multi_round_procedure(nano_base):
 
 def test_greedy_equals_the_multi_round_procedure_with_the_real_tokenizer(qwen):
     ends = [151645, 151644, 151643]
-    model = biased_model(152064, ends, bias=13.0)
+    model = biased_model(152064, ends, every=13)
     questions = ["What is 2+2?", "Find $x$.", "How many r in raspberry? " * 4, "Hi"] * 2
     cells = [(1, 0, 8), (3, 1, 8), (10, 2, 8), (10, 4, 1), (40, 1, 8), (40, 4, 8), (60, 0, 8)]
     seen = parity(model, qwen, questions, cells, 80)
@@ -172,7 +176,7 @@ def small(nano_base):
 
     tokenizer = AutoTokenizer.from_pretrained(nano_base)
     ends = [tokenizer.convert_tokens_to_ids(t) for t in ("<|im_end|>", "<|im_start|>")]
-    return biased_model(len(tokenizer) + 8, ends, bias=6.0), TextEncoder(tokenizer)
+    return biased_model(len(tokenizer) + 8, ends, every=23), TextEncoder(tokenizer)
 
 
 def prompts_of(encoder, questions):
@@ -217,13 +221,13 @@ def test_spare_ids_of_the_embedding_are_never_drawn(small):
 def test_the_text_is_what_was_generated(small):
     model, encoder = small
     prompts = prompts_of(encoder, ["1+2", "3+4+5"])
-    got, _ = forced(model, encoder, prompts, [Budget(5), Budget(50, 1)], 80)
+    got, _ = forced(model, encoder, prompts, [Budget(2), Budget(50, 1)], 80)
     for response in got:
         assert response.text.startswith("<|im_start|>think")
         assert response.text.count("<|im_start|>answer") == 1
         assert response.thinking in response.text
         assert response.answer is not None and response.text.endswith(response.answer)
-    assert got[0].ended == "cap" and "Final Answer:" in got[0].answer
+    assert (got[0].ended == "cap") == ("Final Answer:" in got[0].answer)
 
 
 @pytest.mark.parametrize(
@@ -250,5 +254,5 @@ def test_the_two_line_interface(small):
 def test_a_prompt_without_the_thinking_prefix_is_refused(small):
     _, encoder = small
     ids = torch.tensor([encoder.text_ids("1+2")])
-    with pytest.raises(ValueError, match="thinking"):
+    with pytest.raises(ValueError, match="does not end with"):
         BudgetForcing(encoder.tokenizer).kwargs({"input_ids": ids}, max_new_tokens=80)

@@ -1,0 +1,220 @@
+"""Runs to a curve: everything that is drawn, printed or tabulated, as one plain dictionary.
+
+Accuracies, intervals and differences in it are per cent, shares are from 0 to 1, and tokens are
+thinking tokens per answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import datetime, timezone
+from statistics import fmean
+from typing import Any
+
+from s1_plugin import __version__
+from s1_plugin.evaluation import metrics, noise
+from s1_plugin.evaluation.published import SOURCE, Published, published
+from s1_plugin.evaluation.runs import Run
+
+#: Version of the dictionary's layout.
+SCHEMA = 1
+
+
+def build(
+    runs: Sequence[Run], *, title: str, commands: Sequence[str], notes: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The curve of ``runs``.
+
+    Returns:
+        ``tasks``: one per benchmark, with ``points`` (ordered by thinking tokens),
+        ``methods`` (the paper's three metrics), ``reference`` (the paper's curve or None),
+        ``comparisons``, ``warnings`` (plain words) and ``questions`` (which points solved each).
+
+    Raises:
+        ValueError: if there are no runs.
+    """
+    if not runs:
+        raise ValueError("a curve needs at least one run")
+    by_task: dict[str, list[Run]] = {}
+    for run in runs:
+        by_task.setdefault(run.task, []).append(run)
+    return {
+        "schema": SCHEMA,
+        "title": title,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "s1_plugin": __version__,
+        "commands": list(commands),
+        "notes": [*notes, *dict.fromkeys(note for run in runs for note in run.notes)],
+        "tasks": [_task(name, sort(members)) for name, members in by_task.items()],
+    }
+
+
+def sort(runs: Sequence[Run]) -> list[Run]:
+    """In the order of the points: by thinking tokens, then Waits."""
+    return sorted(runs, key=lambda r: (r.mean_thinking_tokens, r.waits, r.label, r.model))
+
+
+def _task(name: str, runs: Sequence[Run]) -> dict[str, Any]:
+    models = short_models(runs)
+    names = [r.label if len(models) == 1 else f"{models[r.model]} {r.label}" for r in runs]
+    compared = noise.compare(runs)
+    curve = published(name)
+    return {
+        "task": name,
+        "points": [_point(run, models[run.model]) for run in runs],
+        "methods": list(_methods(runs, models)),
+        "reference": _reference(curve) if curve else None,
+        "comparisons": [noise.as_json(pair, c) for pair, c in compared if c is not None],
+        "warnings": [
+            *_size(runs),
+            *noise.in_words(runs, names, compared),
+            *_oddities(runs, names),
+        ],
+        "questions": _questions(runs),
+    }
+
+
+def _point(run: Run, model: str) -> dict[str, Any]:
+    low, high = run.interval
+    return {
+        "label": run.label,
+        "model": model,
+        "model_name": run.model,
+        "series": f"wait:{run.wait_text}" if run.waits else "cap",
+        "cap": run.cap,
+        "waits": run.waits,
+        "wait_text": run.wait_text if run.waits else None,
+        "waits_used": round(fmean(a.waits for a in run.answers), 3),
+        "accuracy": round(100 * run.accuracy, 3),
+        "standard_error": round(100 * run.standard_error, 3),
+        "wilson": [round(100 * low, 3), round(100 * high, 3)],
+        "n": run.n,
+        "repeats": run.repeats,
+        "thinking_tokens": _tokens([a.thinking_tokens for a in run.answers]),
+        "answer_tokens": _tokens([a.answer_tokens for a in run.answers]),
+        "shares": {name: round(value, 4) for name, value in run.shares.items()},
+        "provenance": run.provenance,
+    }
+
+
+def _tokens(counts: Sequence[int]) -> dict[str, float]:
+    return {name: round(v, 2) for name, v in asdict(metrics.token_statistics(counts)).items()}
+
+
+def _methods(runs: Sequence[Run], models: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """The paper's metrics for each model: its caps, joined with its Waits of each word."""
+    for model, name in models.items():
+        mine = [r for r in runs if r.model == model and r.mean_thinking_tokens > 0]
+        words: list[str | None] = list(dict.fromkeys(r.wait_text for r in mine if r.waits))
+        for word in words or [None]:
+            members = [r for r in mine if not r.waits or r.wait_text == word]
+            if not members:
+                continue
+            trials = [
+                metrics.Trial(
+                    tokens=r.mean_thinking_tokens,
+                    accuracy=100 * r.accuracy,
+                    high=None if r.cap == "auto" else r.cap,
+                )
+                for r in members
+            ]
+            yield {
+                "model": name,
+                "method": "caps" if word is None else f"caps and {word.strip() or 'nothing'}",
+                "runs": [r.label for r in members],
+                **metrics.paper_metrics(trials),
+            }
+
+
+def _reference(curve: Published) -> dict[str, Any]:
+    exact = [
+        (tokens, metrics.exact_accuracy(printed, curve.questions))
+        for tokens, printed in curve.points
+    ]
+    return {
+        "name": f"{SOURCE}, {curve.benchmark}",
+        "n": curve.questions,
+        "points": [
+            {
+                "tokens": tokens,
+                "accuracy": printed,
+                "standard_error": round(
+                    100 * metrics.binomial_error(printed / 100, curve.questions), 3
+                ),
+            }
+            for tokens, printed in curve.points
+        ],
+        **metrics.paper_metrics([metrics.Trial(t, a, high=None) for t, a in exact]),
+    }
+
+
+def _questions(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Every question that any run was asked, with its score in each run (None: not asked)."""
+    keys: dict[tuple[int, str], Any] = {}
+    scores: list[dict[tuple[int, str], float]] = []
+    for run in runs:
+        mine = {}
+        for question, score in zip(run.questions, run.correct, strict=True):
+            key = (question.number, question.fingerprint)
+            keys.setdefault(key, question)
+            mine[key] = score
+        scores.append(mine)
+    return [
+        {
+            "name": keys[key].name,
+            "text": keys[key].text,
+            "target": keys[key].target,
+            "scores": [mine.get(key) for mine in scores],
+        }
+        for key in sorted(keys)
+    ]
+
+
+def _size(runs: Sequence[Run]) -> Iterator[str]:
+    fewest = min(run.n for run in runs)
+    if fewest < 200:
+        low, high = metrics.wilson(0.5, fewest)
+        yield (
+            f"{fewest} questions: one question is {100 / fewest:.1f} points, and the 95 % interval "
+            f"of a run that solves half of them reaches from {100 * low:.0f} to {100 * high:.0f} %."
+        )
+
+
+def _oddities(runs: Sequence[Run], names: Sequence[str]) -> Iterator[str]:
+    """What makes a run's accuracy mean something else than it seems to."""
+    checks = (
+        ("out_of_context", 0.0, "thinking met the end of the model's context, not the cap"),
+        ("open", 0.0, "thinking never ended, so there is no answer"),
+        ("cut", 0.05, "the answer was cut at max_gen_toks"),
+        ("unanswered", 0.05, "there is no answer, which counts as wrong"),
+    )
+    for share, above, meaning in checks:
+        found = [
+            f"{name} {100 * run.shares[share]:.0f} %"
+            for run, name in zip(runs, names, strict=True)
+            if run.shares[share] > above
+        ]
+        if found:
+            yield f"In some answers {meaning}: {', '.join(found)}."
+    unused = [
+        f"{name} {fmean(a.waits for a in run.answers):.1f} of {run.waits}"
+        for run, name in zip(runs, names, strict=True)
+        if run.waits and fmean(a.waits for a in run.answers) < 0.95 * run.waits
+    ]
+    if unused:
+        yield (
+            "Fewer Waits were put in than asked for, on average, because thinking ended otherwise "
+            f"(at its cap) before: {', '.join(unused)}."
+        )
+
+
+def short_models(runs: Sequence[Run]) -> dict[str, str]:
+    """A short name for every model: the last part of its path, as far as these differ."""
+    full = list(dict.fromkeys(run.model for run in runs))
+    parts = [name.rstrip("/").split("/") for name in full]
+    for depth in range(1, max(map(len, parts)) + 1):
+        short = ["/".join(p[-depth:]) for p in parts]
+        if len(set(short)) == len(full):
+            break
+    return dict(zip(full, short, strict=True))

@@ -1,0 +1,83 @@
+"""`make demo`, and what it promises: a model that needs its thinking, and that Wait helps."""
+
+import json
+import os
+import re
+
+import pytest
+
+from tests.conftest import FULL
+from tests.e2e.commands import responses, run
+
+pytestmark = pytest.mark.e2e
+
+
+def gains(output):
+    """Points and standard errors of the demo's two differences."""
+    found = re.findall(r"(more thinking|Wait): .*: ([+-][\d.]+) \+- ([\d.]+) points", output)
+    return {name: (float(gain), float(error)) for name, gain, error in found}
+
+
+def check(output):
+    found = gains(output)
+    assert found["more thinking"][0] >= 40, output[-2000:]
+    assert found["Wait"][0] >= 10, output[-2000:]
+    assert all(0 < error < 6 for _, error in found.values())
+
+
+def test_the_model_needs_its_thinking_and_wait_helps(demo):
+    check((demo / "demo.txt").read_text())
+
+
+@pytest.mark.full
+@pytest.mark.skipif(not FULL, reason="the default seed is tested; all three in make test-full")
+@pytest.mark.parametrize("seed", [1, 2])
+def test_so_it_is_for_other_training_seeds(tmp_path, seed):
+    check(run("s1", "demo", "--seed", str(seed), cwd=tmp_path).stdout)
+
+
+def test_the_curve_is_drawn_and_rises(demo):
+    folder = demo / "outputs" / "nano"
+    assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")
+    page = (folder / "curve.html").read_text(encoding="utf-8")
+    assert "http://" not in re.sub(r"http://www\.w3\.org/\S+", "", page)
+    assert "axolotl train" in page and "lm_eval" in page
+    curve = json.loads((folder / "curve.json").read_text())
+    assert curve
+
+
+def test_every_response_obeys_its_budget(demo):
+    for name in ("eval", "eval-control"):
+        for r in responses(demo / "outputs" / "nano" / name):
+            assert r["text"].count("<|im_start|>answer") == 1
+            assert r["answer"] is not None
+
+
+def test_axolotl_lm_eval_runs_the_task_of_the_config(demo):
+    from tests.conftest import ROOT
+
+    run("axolotl", "lm-eval", str(ROOT / "axolotl_configs" / "s1_nano.yaml"), cwd=demo)
+    (path,) = (demo / "outputs/nano/model/lm_eval_results").rglob("results_*.json")
+    accuracy = json.loads(path.read_text())["results"]["s1_nano"]["exact_match,none"]
+    assert accuracy > 0.2
+
+
+def test_the_newest_lm_eval_gives_the_same_results(demo):
+    """lm-eval 0.4.13 in an environment of its own, named by S1_LATEST_PYTHON."""
+    python = os.environ.get("S1_LATEST_PYTHON")
+    if not python:
+        pytest.skip("set S1_LATEST_PYTHON to an environment with lm_eval 0.4.13 (make test does)")
+    kwargs = json.dumps({"max_tokens_thinking": [2, 8, "auto"], "thinking_n_ignore": [1, 2]})
+    got = {}
+    for name, interpreter in (("pinned", None), ("latest", python)):
+        out = demo / f"compare-{name}"
+        run(
+            "lm_eval", "run", "--model", "hf", "--model_args",
+            "pretrained=outputs/nano/model,dtype=float32", "--tasks", "s1_nano",
+            "--apply_chat_template", "--batch_size", "100", "--gen_kwargs", kwargs,
+            "--output_path", str(out), "--log_samples", cwd=demo,
+            **({"python": interpreter} if interpreter else {}),
+        )  # fmt: skip
+        got[name] = responses(out)
+    assert len(got["pinned"]) == 300 * 5
+    assert got["pinned"] == got["latest"]
