@@ -50,6 +50,7 @@ def read(file: Path) -> dict[str, list[Any]]:
     from s1_plugin.evaluation.metrics import Trial
 
     methods: dict[str, list[Any]] = {}
+    ignored: set[str] = set()
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip():
             continue
@@ -65,7 +66,11 @@ def read(file: Path) -> dict[str, list[Any]]:
                 f"{where}: not an object; write {{"
                 '"method": "TCC", "tokens": 7939, "accuracy": 26.7}'
             )
-        _check_names(row, where)
+        if not isinstance(row.get("method"), str) or not row["method"]:
+            raise click.ClickException(
+                f"{where}, field `method`: give the method's name as a string"
+            )
+        ignored |= set(row) - {"method", "tokens", "accuracy", "min", "max"}
         limits = [
             _number(row, name, where, "leave it out if there is none", optional=True)
             for name in ("min", "max")
@@ -85,18 +90,9 @@ def read(file: Path) -> dict[str, list[Any]]:
         methods.setdefault(row["method"], []).append(Trial(tokens, accuracy, *limits))
     if not methods:
         raise click.ClickException(f"{file}: no rows; write one JSON object per line")
+    if ignored:
+        click.echo(f"{file}: not used: {', '.join(sorted(ignored))}", err=True)
     return methods
-
-
-def _check_names(row: dict[str, Any], where: str) -> None:
-    if not isinstance(row.get("method"), str) or not row["method"]:
-        raise click.ClickException(f"{where}, field `method`: give the method's name as a string")
-    unknown = sorted(set(row) - {"method", "tokens", "accuracy", "min", "max"})
-    if unknown:
-        raise click.ClickException(
-            f"{where}, field `{unknown[0]}`: unknown; rows have method, tokens, accuracy and, "
-            "where limits were asked for, min and max"
-        )
 
 
 def _number(

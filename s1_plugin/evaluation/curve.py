@@ -27,7 +27,7 @@ def build(
     """The curve of ``runs``.
 
     Returns:
-        ``tasks``: one per benchmark, with ``points`` (ordered by thinking tokens),
+        ``tasks``: one per benchmark, with ``points`` (by model and thinking tokens),
         ``methods`` (the paper's three metrics), ``reference`` (the paper's curve or None),
         ``comparisons``, ``warnings`` (plain words) and ``questions`` (which points solved each).
 
@@ -51,8 +51,11 @@ def build(
 
 
 def sort(runs: Sequence[Run]) -> list[Run]:
-    """In the order of the points: by thinking tokens, then Waits."""
-    return sorted(runs, key=lambda r: (r.mean_thinking_tokens, r.waits, r.label, r.model))
+    """In the order of the points: model by model, by thinking tokens, then Waits."""
+    models = list(dict.fromkeys(run.model for run in runs))
+    return sorted(
+        runs, key=lambda r: (models.index(r.model), r.mean_thinking_tokens, r.waits, r.label)
+    )
 
 
 def _task(name: str, runs: Sequence[Run]) -> dict[str, Any]:
@@ -68,7 +71,7 @@ def _task(name: str, runs: Sequence[Run]) -> dict[str, Any]:
         "comparisons": [noise.as_json(pair, c) for pair, c in compared if c is not None],
         "warnings": [
             *_size(runs),
-            *noise.in_words(runs, names, compared),
+            *noise.in_words(runs, models, compared),
             *_oddities(runs, names),
         ],
         "questions": _questions(runs),
@@ -140,10 +143,13 @@ def _reference(curve: Published) -> dict[str, Any]:
                 "tokens": tokens,
                 "accuracy": printed,
                 "standard_error": round(
-                    100 * metrics.binomial_error(printed / 100, curve.questions), 3
+                    100 * metrics.binomial_error(share / 100, curve.questions), 3
                 ),
+                "wilson": [
+                    round(100 * bound, 3) for bound in metrics.wilson(share / 100, curve.questions)
+                ],
             }
-            for tokens, printed in curve.points
+            for (tokens, printed), (_, share) in zip(curve.points, exact, strict=True)
         ],
         **metrics.paper_metrics([metrics.Trial(t, a, high=None) for t, a in exact]),
     }

@@ -7,6 +7,7 @@ lm-eval is overridden, and the driver is chosen by the model in use.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -81,8 +82,11 @@ def request(
     )
 
 
-def generate(lm: Any, instances: list[Any]) -> list[dict[str, Any]]:
-    """Responses to ``instances``, in their order, as plain dictionaries.
+def generate(lm: Any, instances: list[Any]) -> list[str]:
+    """Responses to ``instances``, in their order, each a JSON object in text.
+
+    Text, because lm-eval turns what it logs into strings: a dictionary would be logged as Python
+    source, this stays JSON.
 
     Raises:
         NotImplementedError: if forcing cannot act in this model, with the remedy.
@@ -99,7 +103,7 @@ def generate(lm: Any, instances: list[Any]) -> list[dict[str, Any]]:
     if isinstance(lm, HFLM):
         from s1_plugin.evaluation.hf import run
 
-        return [response.to_json() for response in run(lm, requests)]
+        return [json.dumps(r.to_json(), ensure_ascii=False) for r in run(lm, requests)]
     raise NotImplementedError(
         f"s1 tasks cannot force budgets in {type(lm).__name__} yet; use --model hf"
     )

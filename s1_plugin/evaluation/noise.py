@@ -5,7 +5,7 @@ Every comparison is paired: the same questions, answered under two budgets or by
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ class Pair(NamedTuple):
     b: int
 
 
-#: What a kind of comparison asks, with the verb of its sentence.
+#: What a kind of comparison asks.
 KINDS = {
     "overall": "From the least to the most thinking",
     "step": "One step along the curve",
@@ -81,15 +81,15 @@ def compare(runs: Sequence[Run], *, seed: int = 0) -> list[tuple[Pair, Compariso
     ]
 
 
-def as_json(pair: Pair, comparison: Comparison, offset: int = 0) -> dict[str, Any]:
-    """One comparison in per cent; ``offset`` is the first run's place among all points."""
+def as_json(pair: Pair, comparison: Comparison) -> dict[str, Any]:
+    """One comparison in per cent."""
     numbers = asdict(comparison)
     for name in ("difference", "error", "low", "high"):
         numbers[name] = round(100 * numbers[name], 3)
     return {
         "kind": pair.kind,
-        "a": pair.a + offset,
-        "b": pair.b + offset,
+        "a": pair.a,
+        "b": pair.b,
         **numbers,
         "sign_p": round(comparison.sign_p, 5),
         "within_noise": comparison.within_noise,
@@ -97,39 +97,47 @@ def as_json(pair: Pair, comparison: Comparison, offset: int = 0) -> dict[str, An
 
 
 def in_words(
-    runs: Sequence[Run], names: Sequence[str], compared: Sequence[tuple[Pair, Comparison | None]]
+    runs: Sequence[Run],
+    models: Mapping[str, str],
+    compared: Sequence[tuple[Pair, Comparison | None]],
 ) -> list[str]:
-    """One sentence per kind of comparison for what is within noise, one for what is not."""
+    """What is within noise and what is not: a sentence for each question that `KINDS` asks.
+
+    Args:
+        models: a short name for every model.
+    """
+    groups: dict[tuple, list[str]] = {}
+    unlike = []
+    for pair, c in compared:
+        a, b = runs[pair.a], runs[pair.b]
+        if c is None:
+            unlike.append(f"{models[a.model]} {a.label} and {models[b.model]} {b.label}")
+            continue
+        steps = a.label if pair.kind == "model" else f"{a.label} → {b.label}"
+        who = f"{models[b.model]} against {models[a.model]}" if a.model != b.model else ""
+        if not who and len(models) > 1:
+            who = models[a.model]
+        key = (list(KINDS).index(pair.kind), who, not c.within_noise)
+        groups.setdefault(key, []).append(f"{steps} {_gain(c)}")
     out = []
-    for kind, question in KINDS.items():
-        found = [(pair, c) for pair, c in compared if pair.kind == kind and c is not None]
-        for noise in (True, False):
-            some = [_one(names, pair, c) for pair, c in found if c.within_noise == noise]
-            if some:
-                verdict = "within noise" if noise else "more than noise"
-                out.append(f"{question}: {verdict}: " + "; ".join(some) + ".")
-    unlike = [f"{names[p.a]} and {names[p.b]}" for p, c in compared if c is None]
+    for (kind, who, shown), found in sorted(groups.items()):
+        question = list(KINDS.values())[kind] + (f" ({who})" if who else "")
+        verdict = "more than noise" if shown else "within noise"
+        out.append(f"{question}, {verdict}: {'; '.join(found)}.")
     if unlike:
-        out.append(
-            "Not compared, because their questions are not the same: " + "; ".join(unlike) + "."
-        )
+        out.append(f"Not compared, as their questions are not the same: {'; '.join(unlike)}.")
     made = sum(c is not None for _, c in compared)
-    if made > 4:
+    if made:
         out.append(
-            f"{made} comparisons were made, each at 95 %: about one in twenty looks like more "
-            "than noise by chance."
+            f"± is the standard error of the paired difference, in points. Within noise: the 95 % "
+            f"interval of {RESAMPLES} paired bootstrap resamples holds 0, or the exact sign test "
+            f"does not reject at 5 %. With {made} comparisons, about one in twenty of those "
+            "without a true difference looks like more than noise."
         )
     return out
 
 
-def _one(names: Sequence[str], pair: Pair, c: Comparison) -> str:
+def _gain(c: Comparison) -> str:
     if c.better == c.worse == 0:
-        return f"{names[pair.a]} → {names[pair.b]} (the same questions solved)"
-    return (
-        f"{names[pair.a]} → {names[pair.b]} ({_signed(c.difference)} points, 95 % interval "
-        f"{_signed(c.low)} to {_signed(c.high)})"
-    )
-
-
-def _signed(share: float) -> str:
-    return f"{100 * share:+.1f}".replace("-", "−")
+        return "±0 (the same questions solved)"
+    return f"{100 * c.difference:+.1f} ± {100 * c.error:.1f}".replace("-", "−")

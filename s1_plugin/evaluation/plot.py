@@ -26,16 +26,23 @@ def draw(curve: dict[str, Any], path: Path) -> None:
 
 
 def _panel(axes: Any, task: dict[str, Any]) -> None:
+    from matplotlib.patheffects import withStroke
     from matplotlib.ticker import FuncFormatter
 
     points = task["points"]
-    keys = list(dict.fromkeys((p["model"], p["series"]) for p in points))
-    several = len({p["model"] for p in points}) > 1
+    models = list(dict.fromkeys(p["model"] for p in points))
+    rank = {"cap": 0, "wait:Wait": 1}
+    keys = sorted(
+        dict.fromkeys((p["model"], p["series"]) for p in points),
+        key=lambda key: (models.index(key[0]), rank.get(key[1], 2)),
+    )
     reference = task["reference"]
     if reference:
         axes.errorbar(
             [p["tokens"] for p in reference["points"]],
             [p["accuracy"] for p in reference["points"]],
+            yerr=_whiskers(reference["points"]),
+            elinewidth=0.5,
             color=_PAPER,
             linestyle=":",
             marker="x",
@@ -46,35 +53,42 @@ def _panel(axes: Any, task: dict[str, Any]) -> None:
     for (model, series), colour in zip(keys, COLOURS * len(keys), strict=False):
         mine = [p for p in points if (p["model"], p["series"]) == (model, series)]
         drawn = [p for p in mine if p["thinking_tokens"]["mean"] > 0]
-        x = [p["thinking_tokens"]["mean"] for p in drawn]
-        y = [p["accuracy"] for p in drawn]
-        errors = [
-            [p["accuracy"] - p["wilson"][0] for p in drawn],
-            [p["wilson"][1] - p["accuracy"] for p in drawn],
-        ]
+        start = _before_waits(points, drawn) if series != "cap" else []
+        line = [*start, *drawn]
+        axes.plot(
+            [p["thinking_tokens"]["mean"] for p in line],
+            [p["accuracy"] for p in line],
+            color=colour,
+            linewidth=1.3,
+            linestyle="-" if series == "cap" else "--",
+        )
         name = series_name(series)
-        axes.errorbar(
-            x,
-            y,
-            yerr=errors,
+        _, _, whiskers = axes.errorbar(
+            [p["thinking_tokens"]["mean"] for p in drawn],
+            [p["accuracy"] for p in drawn],
+            yerr=_whiskers(drawn),
             color=colour,
             marker="o" if series == "cap" else "D",
             markersize=5,
             markerfacecolor=colour if series in ("cap", "wait:Wait") else "white",
-            linewidth=1.3,
-            elinewidth=0.8,
-            capsize=2,
-            linestyle="-" if series == "cap" else "--",
-            label=f"{model}, {name}" if several else name,
+            elinewidth=0.7,
+            capsize=0,
+            linestyle="none",
+            label=f"{model}, {name}" if len(models) > 1 else name,
         )
+        for bars in whiskers:
+            bars.set_alpha(0.5)
         for p in drawn:
             axes.annotate(
                 short_label(p),
                 (p["thinking_tokens"]["mean"], p["accuracy"]),
                 textcoords="offset points",
-                xytext=(5, -10 if series == "cap" else 5),
+                # Curves rise to the right: below a cap and left of a Wait there is room.
+                xytext=(5, -10) if series == "cap" else (-6, 4),
+                ha="left" if series == "cap" else "right",
                 fontsize=7,
                 color=colour,
+                path_effects=[withStroke(linewidth=2, foreground="white")],
             )
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
@@ -88,6 +102,25 @@ def _panel(axes: Any, task: dict[str, Any]) -> None:
     axes.grid(True, linewidth=0.4, alpha=0.5)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=7.5, frameon=False)
+
+
+def _whiskers(points: list[dict[str, Any]]) -> list[list[float]]:
+    # Rounding may put a published accuracy a hair outside of its own interval.
+    return [
+        [max(0.0, p["accuracy"] - p["wilson"][0]) for p in points],
+        [max(0.0, p["wilson"][1] - p["accuracy"]) for p in points],
+    ]
+
+
+def _before_waits(
+    points: list[dict[str, Any]], waits: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """The run without Waits that those with Waits go on from: same model, same cap."""
+    if not waits:
+        return []
+    key = (waits[0]["model"], waits[0]["cap"], 0)
+    same = [p for p in points if (p["model"], p["cap"], p["waits"]) == key]
+    return [p for p in same if p["thinking_tokens"]["mean"] > 0][:1]
 
 
 def series_name(series: str) -> str:

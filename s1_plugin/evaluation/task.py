@@ -6,6 +6,7 @@ into one request per budget and each response into metrics.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -99,7 +100,7 @@ class S1Task(ConfigurableTask):
         for generation, response in zip(budgets, results, strict=True):
             label = hook.Budget.from_gen_kwargs(generation).label
             suffix = f"@{label}" if len(budgets) > 1 else ""
-            response = response[0] if isinstance(response, list) else response
+            response = json.loads(response[0] if isinstance(response, list) else response)
             metrics |= {
                 f"exact_match{suffix}": float(correct(response["answer"], gold)),
                 f"thinking_tokens{suffix}": response["thinking_tokens"],

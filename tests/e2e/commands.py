@@ -33,6 +33,8 @@ def samples(folder: Path) -> list[dict[str, Any]]:
     """Rows of the one samples file below ``folder``, by document."""
     (path,) = folder.rglob("samples_*.jsonl")
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for row in rows:
+        row["resps"] = [[json.loads(r) for r in budget] for budget in row["resps"]]
     return sorted(rows, key=lambda row: row["doc_id"])
 
 

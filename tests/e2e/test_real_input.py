@@ -137,7 +137,6 @@ def test_every_aime_response_shows_the_forced_delimiters(evaluated, qwen):
         # Forced positions hold the forced text, and nothing else is marked.
         forced = [ids[i] for i in response["forced"]]
         assert qwen.decode(forced).replace("Wait", "").strip("\n").startswith("<|im_start|>answer")
-    assert {r["ended"] for r in responses(evaluated)} == {"cap"} or True
 
 
 def test_the_prompt_is_the_bare_problem_as_in_training(evaluated, qwen, data_dir):

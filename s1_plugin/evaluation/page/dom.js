@@ -1,0 +1,76 @@
+// Small helpers. Text from models and data sets only ever becomes text nodes and attributes.
+const SVG = "http://www.w3.org/2000/svg";
+
+function fill(node, attributes, children) {
+  for (const [name, value] of Object.entries(attributes || {})) {
+    if (value === undefined || value === null || value === false) continue;
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else node.setAttribute(name, value === true ? "" : value);
+  }
+  for (const child of children.flat(Infinity)) {
+    if (child === undefined || child === null) continue;
+    node.append(child instanceof Node ? child : document.createTextNode(String(child)));
+  }
+  return node;
+}
+const el = (tag, attributes, ...children) =>
+  fill(document.createElement(tag), attributes, children);
+const svg = (tag, attributes, ...children) =>
+  fill(document.createElementNS(SVG, tag), attributes, children);
+
+// Enter and space act like a click on things that are buttons but not <button>.
+const pressable = (action) => ({
+  onclick: action,
+  onkeydown: (event) => {
+    if (event.key === "Enter" || event.key === " ") {
+      event.preventDefault();
+      action();
+    }
+  },
+});
+
+const fixed = (value, digits = 1) =>
+  value === null || value === undefined ? "–" : value.toFixed(digits).replace("-", "−");
+const tokens = (value) =>
+  value >= 10000 ? Math.round(value).toLocaleString("en") : fixed(value, value < 100 ? 1 : 0);
+const percent = (share) => fixed(100 * share, share > 0 && share < 0.1 ? 1 : 0) + " %";
+
+const word = (text) => (text || "").trim() || "nothing";
+const seriesName = (series) =>
+  series === "cap" ? "thinking capped" : `“${word(series.slice(5))}” in the place of the end`;
+const shortLabel = (point) => (point.waits ? `${point.waits}×` : String(point.cap));
+
+// One entry per line of the chart: a model under caps, or a model with one word for Wait.
+function seriesOf(task) {
+  const found = new Map();
+  task.points.forEach((point, index) => {
+    const key = JSON.stringify([point.model, point.series]);
+    if (!found.has(key)) {
+      found.set(key, {
+        model: point.model, series: point.series, points: [],
+      });
+    }
+    found.get(key).points.push(index);
+  });
+  const rank = (s) => (s.series === "cap" ? 0 : s.series === "wait:Wait" ? 1 : 2);
+  const models = [...new Set(task.points.map((p) => p.model))];
+  const all = [...found.values()].sort((a, b) =>
+    models.indexOf(a.model) - models.indexOf(b.model) || rank(a) - rank(b));
+  all.forEach((s, i) => { s.colour = `var(--s${i % 6})`; });
+  return all;
+}
+const manyModels = (task) => new Set(task.points.map((p) => p.model)).size > 1;
+const pointName = (task, point) =>
+  manyModels(task) ? `${point.model} ${point.label}` : point.label;
+
+function marker(series, x, y, r, colour) {
+  const style = { stroke: colour, "stroke-width": 1.8 };
+  if (series === "reference") {
+    const d = `M${x - r} ${y - r}L${x + r} ${y + r}M${x - r} ${y + r}L${x + r} ${y - r}`;
+    return svg("path", { ...style, d, fill: "none" });
+  }
+  style.fill = series === "cap" || series === "wait:Wait" ? colour : "var(--paper)";
+  if (series === "cap") return svg("circle", { ...style, cx: x, cy: y, r });
+  const s = r * 1.3;
+  return svg("path", { ...style, d: `M${x} ${y - s}L${x + s} ${y}L${x} ${y + s}L${x - s} ${y}Z` });
+}

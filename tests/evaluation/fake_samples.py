@@ -1,0 +1,158 @@
+"""Sample folders such as `lm_eval --log_samples` writes, made up: no model is run.
+
+Accuracy rises with the thinking: each question needs some number of tokens, and a run solves it
+if its thinking is long enough. Budgets of one question share their trajectory, as forced runs do.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from s1_plugin.evaluation.budgets import expand
+from s1_plugin.forcing.budget import Budget, Plan
+from s1_plugin.forcing.response import Response
+from s1_plugin.forcing.state import Thinking
+
+DATE = "2026-01-02T03-04-05.678901"
+WORDS = ("so", "the", "sum", "is", "then", "find", "x", "equals", "two", "check", "again", "both")
+
+# A toy tokenizer: one token per word or mark.
+_VOCABULARY = [
+    *(" " + word for word in WORDS),
+    "\n",
+    " Wait",
+    " Hmm",
+    "<|im_start|>",
+    "answer",
+    "Final Answer:",
+    "<|im_end|>",
+    *(f" {digit}" for digit in range(10)),
+]
+_ID = {text: number for number, text in enumerate(_VOCABULARY)}
+
+
+def decode(ids: Sequence[int]) -> str:
+    return "".join(_VOCABULARY[i] for i in ids)
+
+
+def response(
+    question: int, budget: Budget, *, solved: bool, target: int, room: int = 4096, seed: int = 0
+) -> Response:
+    """A response from the real state machine to a made-up stream of tokens."""
+    rng = random.Random(f"{seed}/{question}")
+    state = Thinking(
+        Plan(
+            cap=room if budget.cap == "auto" else budget.cap,
+            context_bound=False,
+            waits=budget.waits,
+            wait_ids=(_ID[f" {budget.wait_text.strip()}"],) if budget.wait_text.strip() else (),
+            end_ids=frozenset({_ID["<|im_start|>"]}),
+            natural_end=(_ID["<|im_start|>"], _ID["answer"]),
+            capped_end=(_ID["<|im_start|>"], _ID["answer"], _ID["\n"], _ID["Final Answer:"]),
+            newline=(_ID["\n"],),
+            stop_ids=frozenset({_ID["<|im_end|>"]}),
+            max_new_tokens=room + 100,
+        ),
+        lambda token: _VOCABULARY[token].endswith("\n"),
+    )
+    natural = rng.randint(150, 900)
+    tokens: list[int] = []
+    while not state.answering:
+        drawn = _ID["\n"] if rng.random() < 0.05 else rng.randrange(len(WORDS))
+        if state.watching and state.thinking_tokens >= natural:
+            drawn = _ID["<|im_start|>"]
+            natural += rng.randint(30, 200)
+        pushed = state.push(drawn)
+        if pushed is not None:
+            tokens.append(pushed)
+    answer = target if solved else target + 1
+    tokens += [_ID[f" {digit}"] for digit in str(answer)]
+    return Response.from_tokens(
+        tokens, state, decode=decode, think_start="<|im_start|>think", finished="stop"
+    )
+
+
+def write(
+    folder: Path,
+    gen_kwargs: dict[str, Any],
+    *,
+    task: str = "s1_made_up",
+    model: str = "made/up",
+    questions: int = 30,
+    seed: int = 0,
+    skill: float = 1.0,
+    date: str = DATE,
+    results: bool = True,
+    text: str = "What is {n} squared?",
+) -> Path:
+    """Writes one evaluation; returns the samples file."""
+    folder = folder / model.replace("/", "__")
+    folder.mkdir(parents=True, exist_ok=True)
+    generations = expand(gen_kwargs)
+    labels = [Budget.from_gen_kwargs(g).label for g in generations]
+    path = folder / f"samples_{task}_{date}.jsonl"
+    with path.open("w", encoding="utf-8") as file:
+        for n in range(questions):
+            row = _row(n, generations, labels, seed=seed, skill=skill, text=text)
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    if results:
+        (folder / f"results_{date}.json").write_text(
+            json.dumps(_results(task, model, gen_kwargs, questions)), encoding="utf-8"
+        )
+    return path
+
+
+def _row(
+    n: int, generations: list[dict], labels: list[str], *, seed: int, skill: float, text: str
+) -> dict[str, Any]:
+    problem = text.replace("{n}", str(n))
+    needs = random.Random(f"needs/{n}").uniform(20, 1600) / skill
+    row: dict[str, Any] = {
+        "doc_id": n,
+        "doc": {"id": f"made-up-{n}", "problem": problem, "answer": str(n * n)},
+        "target": str(n * n),
+        "arguments": {
+            f"gen_args_{i}": {"arg_0": f"<user>{problem}<assistant>", "arg_1": g, "arg_2": problem}
+            for i, g in enumerate(generations)
+        },
+        "resps": [],
+        "filter": "none",
+        "doc_hash": f"hash-{n}",
+    }
+    for generation, label in zip(generations, labels, strict=True):
+        budget = Budget.from_gen_kwargs(generation)
+        length = response(n, budget, solved=True, target=0, seed=seed).thinking_tokens
+        solved = length >= needs
+        made = response(n, budget, solved=solved, target=n * n, seed=seed)
+        # lm-eval logs a response as the text of a Python dictionary
+        row["resps"].append([str(made.to_json())])
+        row["exact_match" + (f"@{label}" if len(labels) > 1 else "")] = float(solved)
+    return row
+
+
+def _results(task: str, model: str, gen_kwargs: dict, questions: int) -> dict[str, Any]:
+    return {
+        "configs": {task: {"task": task, "dataset_path": "made/up-data"}},
+        "versions": {task: 1.0},
+        "n-samples": {task: {"original": questions, "effective": questions}},
+        "config": {
+            "model": "hf",
+            "model_args": {"pretrained": model, "dtype": "float32"},
+            "model_dtype": "torch.float32",
+            "batch_size": "8",
+            "limit": None,
+            "gen_kwargs": gen_kwargs,
+            "random_seed": 0,
+            "torch_seed": 1234,
+        },
+        "date": 1767323045.0,
+        "pretty_env_info": "PyTorch version: 2.9.0+cpu\nPython version: 3.11.7 (main) [GCC]\n",
+        "transformers_version": "5.0.0",
+        "lm_eval_version": "0.4.11",
+        "model_name": model,
+        "total_evaluation_time_seconds": "12.34",
+    }

@@ -1,0 +1,164 @@
+"""From runs to the curve's dictionary, its warnings, and the command that writes it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from s1_plugin.commands.curve import curve as command
+from s1_plugin.evaluation import metrics, noise, samples
+from s1_plugin.evaluation.curve import build, short_models, sort
+from tests.evaluation import fake_samples
+
+BUDGETS = {"max_tokens_thinking": [32, 256, "auto"], "thinking_n_ignore": [1, 4]}
+
+
+@pytest.fixture
+def runs(tmp_path):
+    fake_samples.write(tmp_path / "a", BUDGETS, task="s1_aime24")
+    return samples.read([tmp_path / "a"])
+
+
+def test_points(runs):
+    curve = build(runs, title="T", commands=["c"], notes=["n"])
+    (task,) = curve["tasks"]
+    assert (curve["title"], curve["commands"], curve["notes"]) == ("T", ["c"], ["n"])
+    labels = [p["label"] for p in task["points"]]
+    assert labels == ["cap32", "cap256", "auto", "auto+1xWait", "auto+4xWait"]
+    tokens = [p["thinking_tokens"]["mean"] for p in task["points"]]
+    assert tokens == sorted(tokens)
+    for point, run in zip(task["points"], sort(runs), strict=True):
+        assert point["accuracy"] == round(100 * run.accuracy, 3)
+        assert point["standard_error"] == round(
+            100 * metrics.binomial_error(run.accuracy, run.n), 3
+        )
+        assert point["wilson"][0] <= point["accuracy"] <= point["wilson"][1]
+        assert (point["n"], point["repeats"]) == (30, 1)
+        assert point["provenance"]["versions"]["lm_eval"] == "0.4.11"
+    assert [p["series"] for p in task["points"]][2:] == ["cap", "wait:Wait", "wait:Wait"]
+    assert task["points"][-1]["waits_used"] == 4
+    json.dumps(curve, allow_nan=False)
+
+
+def test_the_papers_curve_stands_beside_its_benchmark(runs, tmp_path):
+    reference = build(runs, title="", commands=[])["tasks"][0]["reference"]
+    assert [p["tokens"] for p in reference["points"]][:2] == [500, 1000]
+    assert reference["points"][-1] == {
+        "tokens": 7320,
+        "accuracy": 56.7,
+        "standard_error": 9.047,
+        "wilson": [39.197, 72.623],
+    }
+    assert round(reference["scaling"]) == 15 and round(reference["performance"], 1) == 56.7
+    fake_samples.write(tmp_path / "b", BUDGETS, questions=3)
+    assert (
+        build(samples.read([tmp_path / "b"]), title="", commands=[])["tasks"][0]["reference"]
+        is None
+    )
+
+
+def test_methods_join_caps_with_each_word(runs, tmp_path):
+    fake_samples.write(
+        tmp_path / "h",
+        {"thinking_n_ignore": [1, 4], "thinking_n_ignore_str": "Hmm"},
+        task="s1_aime24",
+    )
+    both = [*runs, *samples.read([tmp_path / "h"])]
+    methods = build(both, title="", commands=[])["tasks"][0]["methods"]
+    assert {m["method"]: len(m["runs"]) for m in methods} == {
+        "caps and Wait": 5,
+        "caps and Hmm": 5,
+    }
+    trials = [
+        metrics.Trial(r.mean_thinking_tokens, 100 * r.accuracy)
+        for r in both
+        if not r.waits or r.wait_text == "Wait"
+    ]
+    wait = next(m for m in methods if m["method"] == "caps and Wait")
+    assert wait["scaling"] == pytest.approx(metrics.scaling(trials))
+    assert wait["control"] == 100
+    kinds = {(p.kind) for p in noise.pairs(sort(both))}
+    assert kinds == {"overall", "step", "wait", "word"}
+
+
+def test_questions_say_which_points_solved_them(runs):
+    task = build(runs, title="", commands=[])["tasks"][0]
+    assert len(task["questions"]) == 30
+    for i, point in enumerate(task["points"]):
+        column = [q["scores"][i] for q in task["questions"]]
+        assert round(100 * sum(column) / 30, 3) == point["accuracy"]
+
+
+def test_warnings_say_what_is_noise(runs):
+    task = build(runs, title="", commands=[])["tasks"][0]
+    words = "\n".join(task["warnings"])
+    assert "30 questions: one question is 3.3 points" in words
+    assert "From the least to the most thinking, more than noise: cap32 → auto+4xWait" in words
+    assert "Waits against none, under the same cap, within noise: auto → auto+1xWait" in words
+    for c in task["comparisons"]:
+        a, b = (task["points"][c[side]]["accuracy"] for side in "ab")
+        assert c["difference"] == pytest.approx(b - a, abs=1e-2)
+
+
+def test_runs_over_other_questions_are_not_compared(runs, tmp_path):
+    fake_samples.write(tmp_path / "b", BUDGETS, task="s1_aime24", model="n", questions=10)
+    curve = build([*runs, *samples.read([tmp_path / "b"])], title="", commands=[])
+    words = "\n".join(curve["tasks"][0]["warnings"])
+    assert "Not compared, as their questions are not the same: up cap32 and n cap32" in words
+    assert {q["scores"][-1] is None for q in curve["tasks"][0]["questions"]} == {True, False}
+
+
+def test_waits_that_were_not_used_are_mentioned(tmp_path):
+    fake_samples.write(tmp_path, {"max_tokens_thinking": 64, "thinking_n_ignore": 2}, questions=4)
+    words = "\n".join(
+        build(samples.read([tmp_path]), title="", commands=[])["tasks"][0]["warnings"]
+    )
+    assert "Fewer Waits were put in than asked for" in words and "cap64+2xWait 0.0 of 2" in words
+
+
+def test_short_names_stay_apart(tmp_path):
+    for model in ("x/a/model", "x/b/model", "plain"):
+        fake_samples.write(tmp_path / model, {"max_tokens_thinking": 32}, questions=1, model=model)
+    names = short_models(samples.read([tmp_path]))
+    assert names == {"x/a/model": "a/model", "x/b/model": "b/model", "plain": "plain"}
+
+
+def test_no_runs_no_curve():
+    with pytest.raises(ValueError, match="at least one run"):
+        build([], title="", commands=[])
+
+
+# -- the command --------------------------------------------------------------------------------
+
+
+def test_command(tmp_path):
+    fake_samples.write(tmp_path / "a", BUDGETS)
+    fake_samples.write(tmp_path / "b", BUDGETS, skill=0.5)  # a model of the same name
+    out = tmp_path / "new" / "folder"
+    found = CliRunner().invoke(
+        command,
+        [
+            str(tmp_path / "a"),
+            "--compare",
+            str(tmp_path / "b"),
+            "--out",
+            str(out),
+            "--title",
+            "Mine",
+        ],
+    )
+    assert found.exit_code == 0, found.output
+    assert "auto+4xWait" in found.output and "±" in found.output
+    assert all(str(out / f"curve.{kind}") in found.output for kind in ("json", "png", "html"))
+    curve = json.loads((out / "curve.json").read_text())
+    assert curve["title"] == "Mine"
+    assert {p["model"] for p in curve["tasks"][0]["points"]} == {"up", "up (compared)"}
+    assert any(c["kind"] == "model" for c in curve["tasks"][0]["comparisons"])
+
+
+def test_command_says_what_is_wrong(tmp_path):
+    found = CliRunner().invoke(command, [str(tmp_path), "--out", str(tmp_path / "o")])
+    assert found.exit_code == 1 and "no samples_" in found.output
+    assert "Traceback" not in found.output and not (tmp_path / "o").exists()

@@ -1,0 +1,188 @@
+"""Reading sample folders: what is in a run, and what is said when something is wrong."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from s1_plugin.evaluation import samples
+from s1_plugin.evaluation.samples import SamplesError
+from tests.evaluation import fake_samples
+
+BUDGETS = {"max_tokens_thinking": [64, "auto"], "thinking_n_ignore": [2]}
+
+
+def edit(path, change, line=1):
+    """Applies ``change`` to one row of a samples file."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    row = json.loads(lines[line - 1])
+    change(row)
+    lines[line - 1] = json.dumps(row)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def test_several_budgets_become_runs(tmp_path):
+    fake_samples.write(tmp_path, BUDGETS, questions=5)
+    runs = samples.read([tmp_path])
+    assert [r.label for r in runs] == ["cap64", "auto", "auto+2xWait"]
+    assert [(r.cap, r.waits) for r in runs] == [(64, 0), ("auto", 0), ("auto", 2)]
+    assert all((r.n, r.repeats, r.model, r.task) == (5, 1, "made/up", "s1_made_up") for r in runs)
+    capped, plain, waits = runs
+    assert capped.mean_thinking_tokens == 64 and capped.shares["capped"] == 1
+    assert plain.shares["forced"] == 0 and waits.shares["waited"] == 1
+    assert all(a.waits == 2 and a.ended == "natural" for a in waits.answers)
+    assert [q.name for q in plain.questions] == [f"made-up-{n}" for n in range(5)]
+    assert plain.questions[3].target == "9" and "3 squared" in plain.questions[3].text
+    assert capped.comparable(waits)
+    assert all(r.notes == [] for r in runs)
+
+
+def test_one_budget_has_plain_metric_names(tmp_path):
+    path = fake_samples.write(tmp_path, {"max_tokens_thinking": 100}, questions=3)
+    assert "exact_match" in json.loads(path.read_text().splitlines()[0])
+    (run,) = samples.read([path])  # a file does as well as a folder
+    assert run.label == "cap100" and len(run.correct) == 3
+
+
+def test_provenance(tmp_path):
+    fake_samples.write(tmp_path, BUDGETS, questions=2)
+    where = samples.read([tmp_path])[0].provenance
+    assert where["versions"] == {
+        "lm_eval": "0.4.11",
+        "transformers": "5.0.0",
+        "torch": "2.9.0+cpu",
+        "python": "3.11.7",
+    }
+    assert where["seeds"] == {"random_seed": 0, "torch_seed": 1234}
+    assert where["date"] == "2026-01-02T03:04:05+00:00"
+    assert where["generation"] == {"max_tokens_thinking": 64, "thinking_n_ignore": 0}
+    assert where["command"].startswith("lm_eval --model hf --model_args pretrained=made/up,")
+    assert """--gen_kwargs '{"max_tokens_thinking": [64, "auto"]""" in where["command"]
+    assert where["seconds"] == 12.3 and where["device"] == "CPU"
+
+
+def test_without_results_a_note_says_so(tmp_path):
+    fake_samples.write(tmp_path, BUDGETS, questions=2, results=False)
+    run = samples.read([tmp_path])[0]
+    assert run.model == "made__up"
+    assert any("versions, seeds and date unknown" in note for note in run.notes)
+
+
+def test_the_newer_of_two_evaluations_counts_and_a_note_names_the_older(tmp_path):
+    old = fake_samples.write(tmp_path, BUDGETS, questions=2)
+    new = fake_samples.write(
+        tmp_path, {"max_tokens_thinking": [64, 128]}, questions=3, date="2026-02-01T00-00-00.0"
+    )
+    runs = {r.label: r for r in samples.read([tmp_path])}
+    assert set(runs) == {"cap64", "cap128", "auto", "auto+2xWait"}
+    assert (runs["cap64"].n, runs["auto"].n) == (3, 2)
+    assert runs["cap64"].provenance["file"] == str(new)
+    assert [old.name in note for note in runs["cap64"].notes] == [True]
+    assert runs["auto"].notes == []
+
+
+def test_several_folders_and_a_choice_of_tasks(tmp_path):
+    fake_samples.write(tmp_path / "a", BUDGETS, questions=2)
+    fake_samples.write(tmp_path / "b", BUDGETS, questions=2, task="s1_other", model="n")
+    assert len(samples.read([tmp_path / "a", tmp_path / "b"])) == 6
+    assert {r.task for r in samples.read([tmp_path], tasks=["s1_other"])} == {"s1_other"}
+    assert len(samples.read([tmp_path / "a", tmp_path / "a"])) == 3  # the same folder twice
+
+
+def test_lists_of_grades_are_repeats(tmp_path):
+    path = fake_samples.write(tmp_path, {"max_tokens_thinking": 64}, questions=2)
+    for line, grades in ((1, [1, 0, 0, 1]), (2, [0, 0, 0, 0])):
+        edit(path, lambda row, g=grades: row.update(correct=g, resps=[row["resps"][0] * 4]), line)
+    (run,) = samples.read([path])
+    assert (run.n, run.repeats, run.correct, run.accuracy) == (2, 4, [0.5, 0.0], 0.25)
+    assert [a.repeat for a in run.answers] == [0, 1, 2, 3] * 2
+    assert run.standard_error == pytest.approx(0.125 * 2**0.5)
+    low, high = run.interval
+    assert 0 <= low < 0.25 < high <= 1
+
+
+def test_ungraded_repeats_are_counted_in_a_note(tmp_path):
+    path = fake_samples.write(tmp_path, {"max_tokens_thinking": 64}, questions=1)
+    edit(path, lambda row: row.update(resps=[row["resps"][0] * 3]))
+    (run,) = samples.read([path])
+    assert len(run.answers) == 1
+    assert any("2 further samples" in note for note in run.notes)
+
+
+def test_responses_may_be_dictionaries_or_json(tmp_path):
+    path = fake_samples.write(tmp_path, {"max_tokens_thinking": 64}, questions=2)
+    made = fake_samples.response(0, samples.Budget(cap=64), solved=True, target=0).to_json()
+    edit(path, lambda row: row.update(resps=[[made]]), 1)
+    edit(path, lambda row: row.update(resps=[[json.dumps(made)]]), 2)
+    (run,) = samples.read([path])
+    assert [a.text for a in run.answers] == [made["text"]] * 2
+    assert run.answers[0].forced_spans == made["forced_spans"]
+
+
+def test_text_that_looks_like_the_log_is_not_touched(tmp_path):
+    path = fake_samples.write(tmp_path, {"max_tokens_thinking": 64}, questions=1)
+    made = fake_samples.response(0, samples.Budget(cap=64), solved=True, target=0).to_json()
+    nasty = "', 'token_ids': [1, 2]}\n\"\\ </script>\u2028 \U0001f600"
+    made |= {"text": nasty, "answer": nasty}
+    edit(path, lambda row: row.update(resps=[[str(made)]]))
+    assert samples.read([path])[0].answers[0].text == nasty
+
+
+def set_at(row, where, value):
+    *path, last = where
+    for name in path:
+        row = row[name]
+    row[last] = value
+
+
+@pytest.mark.parametrize(
+    "where, value, words",
+    [
+        (["arguments"], None, ["`arguments`", "is None"]),
+        (["arguments", "gen_args_1", "arg_1"], "x", ["`arguments.gen_args_1.arg_1`", "--task"]),
+        (
+            ["arguments", "gen_args_1", "arg_1"],
+            {"max_tokens_thinking": -1},
+            ["gen_args_1", "lines before"],
+        ),
+        (["doc_id"], "0", ["`doc_id`", "'0'"]),
+        (["resps"], [[]], ["`resps`", "1 entries for 3 budgets"]),
+        (["resps", 1], [], ["`resps[1]`", "0 responses for 1 grades"]),
+        (["resps", 1, 0], "plain text", ["`resps[1][0]`", "cannot be read", "--task"]),
+        (["resps", 1, 0], "{'text': 'x'}", ["`resps[1][0].thinking`", "is missing"]),
+        (["exact_match@auto"], None, ["`exact_match@auto`", "is None, not 0 or 1"]),
+        (["exact_match@auto"], 0.4, ["`exact_match@auto`", "0.4"]),
+    ],
+)
+def test_errors_name_file_line_field_and_remedy(tmp_path, where, value, words):
+    path = fake_samples.write(tmp_path, BUDGETS, questions=3)
+    edit(path, lambda row: set_at(row, where, value), line=2)
+    with pytest.raises(SamplesError) as caught:
+        samples.read([tmp_path])
+    message = str(caught.value)
+    assert all(word in message for word in [str(path), "line 2", "lm_eval", *words]), message
+
+
+def test_files_that_are_cut_empty_or_absent(tmp_path):
+    with pytest.raises(SamplesError, match="no samples_<task>_<date>.jsonl in it"):
+        samples.read([tmp_path])
+    path = fake_samples.write(tmp_path, BUDGETS, questions=2)
+    with pytest.raises(SamplesError, match="of s1_aime24 in it"):
+        samples.read([tmp_path], tasks=["s1_aime24"])
+    whole = path.read_text()
+    path.write_text(whole[:-40])
+    with pytest.raises(SamplesError, match="line 2: not JSON"):
+        samples.read([tmp_path])
+    path.write_text("")
+    with pytest.raises(SamplesError, match="empty"):
+        samples.read([tmp_path])
+    path.write_text(whole)
+    path.with_name(
+        path.name.replace("samples_s1_made_up", "results").replace("jsonl", "json")
+    ).write_text("{")
+    with pytest.raises(SamplesError, match="results_.*not JSON"):
+        samples.read([tmp_path])
+    path.rename(path.with_name("samples_odd.jsonl"))
+    with pytest.raises(SamplesError, match="its task is unknown"):
+        samples.read([tmp_path])
