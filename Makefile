@@ -18,7 +18,7 @@ help:  ## show this list
 setup: $(VENV)/.ready  ## install everything into .venv (about 5 minutes)
 
 # torch first and alone: its pin keeps the CUDA packages away where a CPU build is at hand.
-$(VENV)/.ready: pyproject.toml constraints.txt
+$(VENV)/.ready: pyproject.toml constraints.txt eval_tasks/*
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 10) <= sys.version_info < (3, 14) else \
 	  f"Python 3.10 to 3.13 is needed, this is {sys.version.split()[0]}: make PYTHON=python3.11 …")'
 	$(PYTHON) -m venv $(VENV)
@@ -34,11 +34,20 @@ lint: setup  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: setup lint  ## the tests (unit and end to end)
-	$(BIN)/pytest
+test: setup $(VENV)-latest/.ready lint  ## the tests (unit and end to end)
+	S1_LATEST_PYTHON=$(abspath $(VENV)-latest/bin/python) $(BIN)/pytest
 
-test-full: setup lint  ## the tests with the complete grids
-	S1_TEST_FULL=1 $(BIN)/pytest
+test-full: setup $(VENV)-latest/.ready lint  ## the tests with the complete grids
+	S1_TEST_FULL=1 S1_LATEST_PYTHON=$(abspath $(VENV)-latest/bin/python) $(BIN)/pytest
+
+# axolotl pins lm_eval 0.4.11; that the newest gives the same results is tested in this one.
+$(VENV)-latest/.ready: pyproject.toml constraints.txt eval_tasks/*
+	$(PYTHON) -m venv $(VENV)-latest
+	grep -v '^lm_eval==' constraints.txt > $(VENV)-latest/constraints.txt
+	$(VENV)-latest/bin/pip install -q $(PIP_ARGS) -c $(VENV)-latest/constraints.txt torch
+	$(VENV)-latest/bin/pip install -q $(PIP_ARGS) -c $(VENV)-latest/constraints.txt \
+	  -e '.[eval]' lm_eval==0.4.13
+	touch $@
 
 bench: setup  ## the benchmarks, each printing a ratio
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
