@@ -70,4 +70,6 @@ def parse(block: object) -> S1Config:
     except ValidationError as error:
         lines = [f"  s1.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         known = ", ".join(sorted(S1Config.model_fields))
-        raise ValueError("\n".join(["the `s1:` block is wrong:", *lines, f"known keys: {known}"])) from None
+        raise ValueError(
+            "\n".join(["the `s1:` block is wrong:", *lines, f"known keys: {known}"])
+        ) from None

@@ -197,9 +197,7 @@ def _data(cfg: dict) -> Iterator[Finding]:
 
     ours = [d for d in cfg.get("datasets") or [] if d.get("type") == "s1_plugin.traces"]
     if not ours:
-        yield Finding(
-            "fail", "no data set of `type: s1_plugin.traces`", "set it under `datasets:`"
-        )
+        yield Finding("fail", "no data set of `type: s1_plugin.traces`", "set it under `datasets:`")
     for data in ours:
         source = source_of(data)
         try:
@@ -244,9 +242,7 @@ def _evaluation(cfg: dict) -> Iterator[Finding]:
             "add `apply_chat_template: true`",
         )
     if not cfg.get("lm_eval_batch_size"):
-        yield Finding(
-            "fail", "axolotl lm-eval needs a batch size", "add `lm_eval_batch_size: 8`"
-        )
+        yield Finding("fail", "axolotl lm-eval needs a batch size", "add `lm_eval_batch_size: 8`")
     if cfg.get("apply_chat_template") and cfg.get("lm_eval_batch_size"):
         yield Finding("ok", f"axolotl lm-eval will run {', '.join(tasks)}")
 

@@ -130,13 +130,13 @@ class TextEncoder:
                 self._runs[text] = ids
         out = []
         for parts in split:
-            ids: list[int] = []
+            row: list[int] = []
             for part in parts:
                 if isinstance(part, int):
-                    ids.append(part)
+                    row.append(part)
                 else:
-                    ids.extend(self._runs.get(part) or fresh[part])
-            out.append(ids)
+                    row.extend(self._runs.get(part) or fresh[part])
+            out.append(row)
         return out
 
     def text_ids(self, text: str) -> list[int]:
@@ -196,9 +196,7 @@ class TextEncoder:
             question = question.strip()
         return [Piece(template.before), Piece(question, data=True), Piece(after)]
 
-    def rows(
-        self, records: Sequence[tuple[str, str, str]], fmt: TraceFormat
-    ) -> list[Encoded]:
+    def rows(self, records: Sequence[tuple[str, str, str]], fmt: TraceFormat) -> list[Encoded]:
         """Training rows for ``(question, thinking, answer)`` triples.
 
         The turn ends as the chat template ends it (``<|im_end|>\\n`` in ChatML), and all of it
@@ -218,9 +216,7 @@ class TextEncoder:
             )
         opening = self.split([Piece(fmt.answer_start)])[0]
         encoded = []
-        for prompt, turn in zip(
-            self.encode_batch(prompts), self.encode_batch(turns), strict=True
-        ):
+        for prompt, turn in zip(self.encode_batch(prompts), self.encode_batch(turns), strict=True):
             answer_at = None
             if isinstance(opening, int):  # data holds no control tokens: the last one is ours
                 answer_at = len(prompt) + len(turn) - 1 - turn[::-1].index(opening)

@@ -49,4 +49,7 @@ def _banner(settings: S1Config) -> str:
     from importlib.metadata import version
 
     packages = ", ".join(f"{name} {version(name)}" for name in ("axolotl", "torch", "transformers"))
-    return f"{__version__} active ({packages}); format {settings.format}; bad rows: {settings.bad_rows}"
+    return (
+        f"{__version__} active ({packages}); format {settings.format}; "
+        f"bad rows: {settings.bad_rows}"
+    )

@@ -140,10 +140,9 @@ def _limo(row: Row) -> Record:
     if "</think>" in solution:
         thinking, answer = split_markup(solution, "solution")
         return Record(_text(row, "question"), thinking, answer)
-    answer = row.get("answer")
-    if isinstance(answer, int):  # Arrow types a column of digits as integers
-        answer = str(answer)
-    return Record(_text(row, "question"), solution, _text({"answer": answer}, "answer"))
+    if isinstance(row["answer"], int):  # Arrow types a column of digits as integers
+        row = {**row, "answer": str(row["answer"])}
+    return Record(_text(row, "question"), solution, _text(row, "answer"))
 
 
 #: In the order in which they are tried: s1K-1.1 has columns of s1K as well.

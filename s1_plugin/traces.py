@@ -36,7 +36,11 @@ def load(tokenizer: Any, cfg: Any, ds_cfg: Any) -> Any:
 
     class TraceStrategy(DatasetWrappingStrategy):
         def wrap_dataset(
-            self, dataset: Any, process_count: int | None = None, keep_in_memory: Any = False, **_: Any
+            self,
+            dataset: Any,
+            process_count: int | None = None,
+            keep_in_memory: Any = False,
+            **_: Any,
         ) -> Any:
             return prepare(
                 dataset,
@@ -105,7 +109,9 @@ def prepare(
             out["labels"].append(one.labels if one else [])
             out["s1_row"].append(index + 1)
             out["s1_problem"].append(problem)
-            out["s1_answer_at"].append(-1 if one is None or one.answer_at is None else one.answer_at)
+            out["s1_answer_at"].append(
+                -1 if one is None or one.answer_at is None else one.answer_at
+            )
         return out
 
     tokenised = dataset.map(
@@ -121,9 +127,7 @@ def prepare(
     return _checked(tokenised, source, reader.name, settings, cfg, ds_cfg)
 
 
-def _checked(
-    data: Any, source: str, reader: str, settings: S1Config, cfg: Any, ds_cfg: Any
-) -> Any:
+def _checked(data: Any, source: str, reader: str, settings: S1Config, cfg: Any, ds_cfg: Any) -> Any:
     """Stops at, or counts, bad and over-long rows."""
     light = data.select_columns(["s1_row", "s1_problem"])
     bad = [(row["s1_row"], row["s1_problem"]) for row in light if row["s1_problem"]]
@@ -139,8 +143,12 @@ def _checked(
     if bad:
         for row, problem in bad[:_LISTED_PROBLEMS]:
             say(f"{source}: row {row} skipped: {problem}")
-        data = data.filter(lambda problem: not problem, input_columns="s1_problem",
-                           load_from_cache_file=False, desc="Skipping bad rows")
+        data = data.filter(
+            lambda problem: not problem,
+            input_columns="s1_problem",
+            load_from_cache_file=False,
+            desc="Skipping bad rows",
+        )
 
     sequence_len = _sequence_len(cfg, ds_cfg)
     lengths: list[int] = []

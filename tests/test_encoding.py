@@ -25,9 +25,9 @@ def authors_pipeline(tokenizer, row):
     )
     ids = tokenizer(text)["input_ids"]
     response = tokenizer("<|im_start|>assistant\n", add_special_tokens=False)["input_ids"]
-    start = next(
-        i for i in range(len(ids)) if ids[i : i + len(response)] == response
-    ) + len(response)
+    start = next(i for i in range(len(ids)) if ids[i : i + len(response)] == response) + len(
+        response
+    )
     return ids, [-100] * start + ids[start:]
 
 

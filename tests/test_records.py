@@ -105,7 +105,13 @@ def test_conversations_that_are_not_one_exchange_are_bad(messages):
 
 
 def test_nothing_left_after_stripping_is_bad():
-    record = read({"conversations": [
-        {"from": "user", "value": "Q"}, {"from": "assistant", "value": "<think> </think>A"}]})
+    record = read(
+        {
+            "conversations": [
+                {"from": "user", "value": "Q"},
+                {"from": "assistant", "value": "<think> </think>A"},
+            ]
+        }
+    )
     with pytest.raises(BadRow, match="thinking"):
         records.check_learnable(record, record.answer)

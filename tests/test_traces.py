@@ -33,8 +33,14 @@ def run(tokenizer, tmp_path):
         path = tmp_path / "traces.jsonl"
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         data = datasets.Dataset.from_list(rows)
-        cfg = Cfg({"sequence_len": 256, "base_model": "nano",
-                   "dataset_prepared_path": str(tmp_path / "prepared"), **cfg})
+        cfg = Cfg(
+            {
+                "sequence_len": 256,
+                "base_model": "nano",
+                "dataset_prepared_path": str(tmp_path / "prepared"),
+                **cfg,
+            }
+        )
         return prepare(
             data,
             tokenizer=tokenizer,
@@ -106,8 +112,9 @@ def test_axolotls_strategies_are_followed_and_counted(run, capsys, tmp_path, str
     data = run([ROW, LONG], excess_length_strategy=strategy)
     assert len(data) == 2  # axolotl itself drops or cuts what is handed over
     said = capsys.readouterr().err
-    assert f"1 rows over 256 tokens {strategy.upper()}" in said.replace("TRUNCATED", "TRUNCATE"
-                                                    ).replace("DROPPED", "DROP")
+    assert f"1 rows over 256 tokens {strategy.upper()}" in said.replace(
+        "TRUNCATED", "TRUNCATE"
+    ).replace("DROPPED", "DROP")
     assert "1 answers lost" in said
     kept = next(iter(counts.load(tmp_path / "prepared").values()))
     assert kept.kept == (1 if strategy == "drop" else 2)
@@ -135,5 +142,4 @@ def test_a_format_the_tokenizer_cannot_write_is_refused(run):
 def test_streams_are_refused(tokenizer):
     stream = datasets.Dataset.from_list([ROW]).to_iterable_dataset()
     with pytest.raises(ValueError, match="does not stream"):
-        prepare(stream, tokenizer=tokenizer, settings=S1Config(), cfg=Cfg(),
-                ds_cfg=Cfg(path="x"))
+        prepare(stream, tokenizer=tokenizer, settings=S1Config(), cfg=Cfg(), ds_cfg=Cfg(path="x"))

@@ -96,7 +96,7 @@ def _generate(
     mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=lm.device)
     # The model's generation_config.json may hold sampling defaults (Qwen2.5 ships a
     # repetition penalty of 1.05): what the command says is what is done.
-    neutral = {"repetition_penalty": 1.0}
+    neutral: dict[str, Any] = {"repetition_penalty": 1.0}
     if sampling["do_sample"]:
         neutral |= {"top_p": 1.0, "top_k": 0, "temperature": 1.0}
     else:

@@ -37,9 +37,7 @@ class Request:
     sample: int = 0
 
 
-def request(
-    context: str, question: str, kwargs: Mapping[str, Any], sample: int = 0
-) -> Request:
+def request(context: str, question: str, kwargs: Mapping[str, Any], sample: int = 0) -> Request:
     """What one lm-eval instance asks for.
 
     Args:

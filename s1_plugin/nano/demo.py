@@ -35,9 +35,7 @@ def run(*, seed: int, out: str) -> dict[str, Path]:
     for stale in (model, results):
         shutil.rmtree(stale, ignore_errors=True)
     train = ["axolotl", "train", str(config), "--launcher", "python"]
-    evaluate = _evaluate(
-        model, results, {"max_tokens_thinking": CAPS, "thinking_n_ignore": WAITS}
-    )
+    evaluate = _evaluate(model, results, {"max_tokens_thinking": CAPS, "thinking_n_ignore": WAITS})
     control = _evaluate(
         model,
         folder / "eval-control",

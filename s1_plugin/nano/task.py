@@ -130,9 +130,7 @@ def trace(problem: Problem, rng: random.Random) -> tuple[str, str]:
     return "\n".join(lines), final + problem.answer
 
 
-def _stretches(
-    steps: list[str], totals: tuple[int, ...], end: int
-) -> list[str]:
+def _stretches(steps: list[str], totals: tuple[int, ...], end: int) -> list[str]:
     """The first ``end`` steps as lines; a new line begins with "Wait" after every pause."""
     lines = [[steps[0]]]
     for done in range(1, end):

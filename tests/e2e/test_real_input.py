@@ -1,4 +1,4 @@
-"""Real traces, the real tokenizer, real AIME problems, the real commands; only the model is tiny."""
+"""Real traces, tokenizer, AIME problems and commands; only the model is tiny."""
 
 import json
 import re
@@ -83,8 +83,13 @@ def trained(tiny, data_dir):
     assert "[s1-plugin] 0." in said and "active" in said
 
     refused = run(
-        "axolotl", "train", config(tiny, data_dir, sequence_len=2048),
-        "--launcher", "python", cwd=where, check=False,
+        "axolotl",
+        "train",
+        config(tiny, data_dir, sequence_len=2048),
+        "--launcher",
+        "python",
+        cwd=where,
+        check=False,
     )
     assert refused.returncode != 0
     assert re.search(r"\d+ of 582 rows are longer than sequence_len 2048", refused.stderr)

@@ -163,7 +163,7 @@ def test_spans_are_left_out_if_pieces_decode_differently():
     def lossy(ids):  # two tokens that make one character together
         return bytes(ids).decode("utf-8", errors="replace")
 
-    tokens = list("é".encode()) + [65]
+    tokens = [*"é".encode(), 65]
     assert _spans(tokens, [(2, 3)], lossy(tokens), lossy, 0) == [[1, 2]]
     assert _spans(tokens, [(1, 2)], lossy(tokens), lossy, 0) == []
 

@@ -165,7 +165,7 @@ def test_errors_name_file_line_field_and_remedy(tmp_path, where, value, words):
 
 
 def test_files_that_are_cut_empty_or_absent(tmp_path):
-    with pytest.raises(SamplesError, match="no samples_<task>_<date>.jsonl in it"):
+    with pytest.raises(SamplesError, match=r"no samples_<task>_<date>\.jsonl in it"):
         samples.read([tmp_path])
     path = fake_samples.write(tmp_path, BUDGETS, questions=2)
     with pytest.raises(SamplesError, match="of s1_aime24 in it"):
@@ -181,7 +181,7 @@ def test_files_that_are_cut_empty_or_absent(tmp_path):
     path.with_name(
         path.name.replace("samples_s1_made_up", "results").replace("jsonl", "json")
     ).write_text("{")
-    with pytest.raises(SamplesError, match="results_.*not JSON"):
+    with pytest.raises(SamplesError, match=r"results_.*not JSON"):
         samples.read([tmp_path])
     path.rename(path.with_name("samples_odd.jsonl"))
     with pytest.raises(SamplesError, match="its task is unknown"):

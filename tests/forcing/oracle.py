@@ -57,9 +57,7 @@ def multi_round(
     wait = encode(wait_text)
     thinking, used, ban = [], 0, ()
     while True:
-        new, stop = greedy(
-            model, prompt + thinking, cap - len(thinking), ends, ban, vocabulary
-        )
+        new, stop = greedy(model, prompt + thinking, cap - len(thinking), ends, ban, vocabulary)
         thinking += new
         if stop is None:
             ended = "cap"

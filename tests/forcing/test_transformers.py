@@ -82,7 +82,12 @@ def forced(model, encoder, prompts, budgets, max_new_tokens, sampling=None, seed
 def two_best_are_tied(model, ids, vocabulary, banned=()):
     with torch.inference_mode():
         positions = torch.arange(len(ids)).unsqueeze(0)
-        logits = model(torch.tensor([ids]), position_ids=positions).logits[0, -1, :vocabulary].float().clone()
+        logits = (
+            model(torch.tensor([ids]), position_ids=positions)
+            .logits[0, -1, :vocabulary]
+            .float()
+            .clone()
+        )
     logits[list(banned)] = -torch.inf
     best = logits.topk(2).values
     return float(best[0] - best[1]) < TIE

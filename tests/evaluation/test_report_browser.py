@@ -1,0 +1,139 @@
+"""The page in a real browser: it draws, opens the trace in its address, and nothing fails."""
+
+from __future__ import annotations
+
+import html
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from s1_plugin.evaluation import report, samples
+from s1_plugin.evaluation.curve import sort
+from tests.evaluation import fake_samples
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no chromium on the PATH (apt-get install chromium)"
+)
+
+BUDGETS = {"max_tokens_thinking": [32, 256, "auto"], "thinking_n_ignore": [1, 2]}
+NASTY = "<b id=broken>x</b></script><script>document.title = 'broken'</script>"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The runs in the order of their points, and the page."""
+    folder = tmp_path_factory.mktemp("browser")
+    fake_samples.write(
+        folder / "in", BUDGETS, task="s1_aime24", questions=30, text="What is {n} squared? " + NASTY
+    )
+    fake_samples.write(folder / "in", BUDGETS, questions=4)
+    runs = samples.read([folder / "in"])
+    page = report.write(
+        runs, folder, title=f"Made up {NASTY}", commands=["lm_eval --tasks s1_aime24"]
+    )["html"]
+    return sort([r for r in runs if r.task == "s1_aime24"]), page
+
+
+def browse(page: Path, profile: Path, *flags: str, address: str = "") -> str:
+    """What headless Chromium prints; a fresh profile, and no traffic of its own."""
+    quiet = ("--disable-background-networking", "--disable-component-update", "--disable-sync")
+    done = subprocess.run(
+        [
+            str(CHROMIUM),
+            *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+            *quiet,
+            f"--user-data-dir={profile}",
+            "--enable-logging=stderr",
+            *flags,
+            page.as_uri() + address,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    # What the page writes to the console, errors and refused loads among it, is logged.
+    assert "CONSOLE" not in done.stderr, done.stderr
+    return done.stdout
+
+
+def text_of(dom: str, pattern: str) -> str:
+    found = re.search(pattern, dom, re.S)
+    assert found, pattern
+    return html.unescape(re.sub(r"<[^>]+>", "", found[1]))
+
+
+def test_it_draws_and_opens_the_trace_in_its_address(made, tmp_path):
+    runs, page = made
+    run = next(i for i, r in enumerate(runs) if r.label == "auto+2xWait")
+    dom = browse(page, tmp_path, "--dump-dom", address=f"#t=0&q=3&r={run}&s=0")
+
+    # the chart: one button per run, with its numbers in words
+    points = re.findall(r'<g role="button"[^>]*data-point="(\d+)"[^>]*aria-label="([^"]*)"', dom)
+    first = [label for _, label in points][: len(runs)]
+    for label, r in zip(first, runs, strict=True):
+        assert label.startswith(f"{r.label}: {100 * r.accuracy:.1f} ± {100 * r.standard_error:.1f}")
+    assert "s1-32B with budget forcing, arXiv 2501.19393, AIME24" in dom
+
+    # the trace: whole, its Waits and the delimiter marked, nothing else
+    answer = runs[run].answers[3]
+    trace = r'<div class="trace"[^>]*>(.*?)</div>'
+    assert text_of(dom, trace) == answer.text
+    marked = re.findall(r'<mark class="(\w+)"[^>]*>([^<]*)</mark>', re.search(trace, dom, re.S)[1])
+    assert [kind for kind, _ in marked] == ["start", "wait", "wait", "answer"]
+    assert marked[1] == ("wait", " Wait")
+    facts = text_of(dom, r'id="facts"[^>]*>(.*?)</p>')
+    assert f"{answer.thinking_tokens} thinking tokens" in facts and "2 Waits" in facts
+    assert f"right answer: {answer.question.target}" in html.unescape(re.sub(r"<[^>]+>", "", dom))
+
+    # the strip: a cell for every question and run of the task
+    cells = re.findall(r'<rect [^>]*data-q="\d+" data-r="\d+"', dom)
+    assert len(cells) == sum(len(r.questions) for r in runs) + 4 * len(runs)
+
+    # what came from data is text
+    assert "<b id=" not in dom and "<title>broken" not in dom
+    assert "lm_eval --tasks s1_aime24" in dom
+
+
+def test_a_capped_trace_shows_its_forced_end(made, tmp_path):
+    runs, page = made
+    dom = browse(page, tmp_path, "--dump-dom", address="#t=0&q=0&r=0&s=0")
+    assert runs[0].label == "cap32"
+    end = text_of(dom, r'<div class="trace".*?(<mark class="end"[^>]*>.*?</mark>)')
+    assert end.lstrip("\n") == "<|im_start|>answer\nFinal Answer:"
+    assert "thinking ended at its cap" in dom
+
+
+def test_an_address_out_of_range_is_not_an_error(made, tmp_path):
+    _, page = made
+    assert '<div class="trace"' in browse(
+        page, tmp_path, "--dump-dom", address="#t=0&q=999&r=-1&s=77&x=y"
+    )
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+def test_nothing_is_wider_than_the_screen(made, tmp_path, width):
+    _, page = made
+    # Chromium's windows are at least 500 pixels wide, so the page goes into a frame; the frame
+    # writes its scroll width where the dump shows it.
+    frame = tmp_path / "frame.html"
+    frame.write_text(
+        "<iframe id=f "
+        f"src='{page.as_uri()}' style='width:{width}px;height:900px;border:0'></iframe>"
+        "<p id=w></p><script>document.getElementById('f').onload = (e) => {"
+        "document.getElementById('w').textContent ="
+        " e.target.contentDocument.documentElement.scrollWidth; };</script>"
+    )
+    dom = browse(frame, tmp_path / "p", "--allow-file-access-from-files", "--dump-dom")
+    assert 0 < int(text_of(dom, r'<p id="w">(.*?)</p>')) <= width
+
+
+def test_screenshot(made, tmp_path):
+    _, page = made
+    shot = tmp_path / "shot.png"
+    browse(page, tmp_path / "p", f"--screenshot={shot}", "--window-size=1200,1600")
+    assert shot.stat().st_size > 20_000
