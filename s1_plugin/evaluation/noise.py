@@ -117,10 +117,10 @@ def in_words(
         who = f"{models[b.model]} against {models[a.model]}" if a.model != b.model else ""
         if not who and len(models) > 1:
             who = models[a.model]
-        key = (list(KINDS).index(pair.kind), who, not c.within_noise)
+        key = (list(KINDS).index(pair.kind), list(models).index(b.model), who, not c.within_noise)
         groups.setdefault(key, []).append(f"{steps} {_gain(c)}")
     out = []
-    for (kind, who, shown), found in sorted(groups.items()):
+    for (kind, _, who, shown), found in sorted(groups.items()):
         question = list(KINDS.values())[kind] + (f" ({who})" if who else "")
         verdict = "more than noise" if shown else "within noise"
         out.append(f"{question}, {verdict}: {'; '.join(found)}.")
@@ -129,8 +129,8 @@ def in_words(
     made = sum(c is not None for _, c in compared)
     if made:
         out.append(
-            f"± is the standard error of the paired difference, in points. Within noise: the 95 % "
-            f"interval of {RESAMPLES} paired bootstrap resamples holds 0, or the exact sign test "
+            f"How to read this: ± is the standard error of the paired difference, in points. Within "
+            f"noise means that the 95 % interval of {RESAMPLES} paired bootstrap resamples holds 0, or the exact sign test "
             f"does not reject at 5 %. With {made} comparisons, about one in twenty of those "
             "without a true difference looks like more than noise."
         )

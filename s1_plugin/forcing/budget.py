@@ -10,14 +10,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from s1_plugin.encoding import Piece, TextEncoder
+from s1_plugin.encoding import TextEncoder
 from s1_plugin.formats import TraceFormat
 
 #: Tokens that ``auto`` leaves for the answer (s1's evaluation fork of lm-eval).
 ANSWER_RESERVE = 100
 
-#: Names of the authors' evaluation, so that their published commands carry over.
-GEN_KWARGS = ("max_tokens_thinking", "thinking_n_ignore", "thinking_n_ignore_str")
+#: Names in lm-eval's ``--gen_kwargs``. The first three are those of the authors' evaluation, so
+#: that their published commands carry over.
+GEN_KWARGS = (
+    "max_tokens_thinking",
+    "thinking_n_ignore",
+    "thinking_n_ignore_str",
+    "min_tokens_thinking",
+    "forced_answer",
+    "answer_reserve",
+)
 
 
 @dataclass(frozen=True)
@@ -27,61 +35,91 @@ class Budget:
     Attributes:
         cap: most thinking tokens, or "auto": as many as leave room for an answer.
         waits: how many natural ends are replaced by ``wait_text``.
-        wait_text: what stands in the end's place; the paper also tried "Hmm", "Alternatively"
-            and nothing at all.
+        wait_text: what stands in the end's place, or several strings to be used in turn; the
+            paper also tried "Hmm", "Alternatively" and nothing at all.
+        min_thinking: natural ends before this many thinking tokens are replaced too, whatever
+            ``waits`` says (the paper's lower bound, section 3.1).
+        forced_answer: what follows the answer delimiter when thinking is cut at its cap; None
+            means the format's own (s1: ``Final Answer:`` on a line of its own).
+        answer_reserve: tokens that "auto" leaves for the answer.
 
     Raises:
-        ValueError: if a value makes no sense; the message says what would.
+        ValueError: if a value makes no sense or two contradict; the message says what would do.
     """
 
     cap: int | Literal["auto"] = "auto"
     waits: int = 0
-    wait_text: str = "Wait"
+    wait_text: str | tuple[str, ...] = "Wait"
+    min_thinking: int = 0
+    forced_answer: str | None = None
+    answer_reserve: int = ANSWER_RESERVE
 
     def __post_init__(self) -> None:
-        if self.cap != "auto" and (
-            not isinstance(self.cap, int) or isinstance(self.cap, bool) or self.cap < 0
-        ):
+        if self.cap != "auto":
+            _whole("max_tokens_thinking (if not `auto`)", self.cap)
+        _whole("thinking_n_ignore", self.waits)
+        _whole("min_tokens_thinking", self.min_thinking)
+        _whole("answer_reserve", self.answer_reserve, least=1)
+        texts = self.wait_text if isinstance(self.wait_text, tuple) else (self.wait_text,)
+        if not texts or not all(isinstance(text, str) for text in texts):
             raise ValueError(
-                f"max_tokens_thinking must be `auto` or a number of tokens >= 0, got {self.cap!r}"
+                f"thinking_n_ignore_str must be a string or strings, got {self.wait_text!r}"
             )
-        if not isinstance(self.waits, int) or isinstance(self.waits, bool) or self.waits < 0:
+        if self.cap != "auto" and self.min_thinking > self.cap:
             raise ValueError(
-                f"thinking_n_ignore must be a whole number of Waits >= 0, got {self.waits!r}"
+                f"min_tokens_thinking {self.min_thinking} contradicts max_tokens_thinking "
+                f"{self.cap}; lower one or raise the other"
             )
-        if not isinstance(self.wait_text, str):
-            raise ValueError(f"thinking_n_ignore_str must be a string, got {self.wait_text!r}")
+        if self.forced_answer is not None and not isinstance(self.forced_answer, str):
+            raise ValueError(f"forced_answer must be a string, got {self.forced_answer!r}")
+
+    @property
+    def wait_texts(self) -> tuple[str, ...]:
+        """The Wait strings, used in turn."""
+        return (self.wait_text,) if isinstance(self.wait_text, str) else self.wait_text
 
     @classmethod
     def from_gen_kwargs(cls, kwargs: Mapping[str, Any]) -> Budget:
         """The budget in lm-eval's ``--gen_kwargs``; absent names mean the defaults above."""
-        cap = kwargs.get("max_tokens_thinking", "auto")
-        waits = kwargs.get("thinking_n_ignore", 0)
-        text = kwargs.get("thinking_n_ignore_str", "Wait")
-        return cls(
-            cap="auto" if cap is None else cap,
-            waits=0 if waits is None else waits,
-            wait_text="Wait" if text is None else str(text),
-        )
+        names = ("cap", "waits", "wait_text", "min_thinking", "forced_answer", "answer_reserve")
+        given = {
+            name: kwargs[key]
+            for name, key in zip(names, GEN_KWARGS, strict=True)
+            if kwargs.get(key) is not None
+        }
+        if isinstance(given.get("wait_text"), list):
+            given["wait_text"] = tuple(given["wait_text"])
+        elif "wait_text" in given:  # a string that lm-eval's parser read as a number
+            given["wait_text"] = str(given["wait_text"])
+        return cls(**given)
 
     @property
     def label(self) -> str:
         """Short name for metrics and plots, such as ``cap500`` or ``auto+2xWait``."""
         name = "auto" if self.cap == "auto" else f"cap{self.cap}"
-        if not self.waits:
-            return name
-        return f"{name}+{self.waits}x{self.wait_text.strip() or 'nothing'}"
+        if self.min_thinking:
+            name += f"+min{self.min_thinking}"
+        if self.waits:
+            texts = "|".join(text.strip() or "nothing" for text in self.wait_texts)
+            name += f"+{self.waits}x{texts}"
+        return name
+
+
+def _whole(name: str, value: object, least: int = 0) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name} must be a whole number >= {least}, got {value!r}")
 
 
 @dataclass(frozen=True)
 class Plan:
     """One prompt's budget in token ids. ``context_bound`` says that the model's context, not
-    the user, set the cap."""
+    the user, set the cap; ``wait_ids`` holds the Wait strings, used in turn."""
 
     cap: int
     context_bound: bool
     waits: int
-    wait_ids: tuple[int, ...]
+    min_thinking: int
+    wait_ids: tuple[tuple[int, ...], ...]
     end_ids: frozenset[int]
     natural_end: tuple[int, ...]
     capped_end: tuple[int, ...]
@@ -113,7 +151,8 @@ def plan(
     """
     start = encoder.scaffold_ids(fmt.think_start)
     natural = tuple(encoder.scaffold_ids(fmt.answer_start))
-    capped = natural + tuple(encoder.text_ids(fmt.forced_answer))
+    suffix = fmt.forced_answer if budget.forced_answer is None else budget.forced_answer
+    capped = natural + tuple(encoder.text_ids(suffix))
     newline = tuple(encoder.text_ids("\n"))
     ends = [encoder.control_id(token) for token in fmt.end_of_thinking]
     stops = [encoder.control_id(token) for token in fmt.stop]
@@ -129,12 +168,12 @@ def plan(
             "context, or raise max_gen_toks"
         )
     if budget.cap == "auto":
-        cap = max_new_tokens - prompt_length - len(start) - len(natural) - ANSWER_RESERVE
+        cap = max_new_tokens - prompt_length - len(start) - len(natural) - budget.answer_reserve
         if cap < 1:
             raise ValueError(
                 f"max_tokens_thinking=auto leaves {cap} thinking tokens: max_gen_toks "
                 f"{max_new_tokens} less {prompt_length} prompt tokens, "
-                f"{len(start) + len(natural)} delimiter tokens and {ANSWER_RESERVE} for the "
+                f"{len(start) + len(natural)} delimiter tokens and {budget.answer_reserve} for the "
                 "answer; raise max_gen_toks or set a cap"
             )
     else:
@@ -142,15 +181,16 @@ def plan(
         if cap + closing + 1 > max_new_tokens:
             raise ValueError(
                 f"max_tokens_thinking {cap} leaves no room for an answer within max_gen_toks "
-                f"{max_new_tokens}; raise max_gen_toks to at least {cap + closing + ANSWER_RESERVE}"
+                f"{max_new_tokens}; raise max_gen_toks to at least {cap + closing + budget.answer_reserve}"
             )
-    fits = max(room - closing - min(ANSWER_RESERVE, (room - closing) // 2), 0)
+    fits = max(room - closing - min(budget.answer_reserve, (room - closing) // 2), 0)
     context_bound = room < max_new_tokens and cap > fits
     return Plan(
         cap=fits if context_bound else cap,
         context_bound=context_bound,
         waits=budget.waits,
-        wait_ids=tuple(encoder.encode([Piece(budget.wait_text, data=True)])),
+        min_thinking=budget.min_thinking,
+        wait_ids=tuple(tuple(encoder.text_ids(text)) for text in budget.wait_texts),
         end_ids=frozenset(i for i in ends if i is not None),
         natural_end=natural,
         capped_end=capped,

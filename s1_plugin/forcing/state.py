@@ -105,17 +105,18 @@ class Thinking:
 
     def _natural_end(self) -> None:
         self.natural_ends.append(self.thinking_tokens)
-        if self.waits == self.plan.waits:
+        wait = self.plan.wait_ids[self.waits % len(self.plan.wait_ids)]
+        if self.waits >= self.plan.waits and self.thinking_tokens >= self.plan.min_thinking:
             self.ended = "natural"
             self._queue.extend(self.plan.natural_end)
             self.delimiter_end = self.position + len(self._queue)
-        elif self.thinking_tokens + len(self.plan.wait_ids) > self.plan.cap:
+        elif self.thinking_tokens + len(wait) > self.plan.cap:
             self._close_at_cap()  # a Wait that does not fit whole is not begun
         else:
             self.waits += 1
-            self._waiting = bool(self.plan.wait_ids)
-            self._after_wait = not self.plan.wait_ids
-            self._queue.extend(self.plan.wait_ids)
+            self._waiting = bool(wait)
+            self._after_wait = not wait
+            self._queue.extend(wait)
 
     def _close_at_cap(self) -> None:
         self.ended = "context" if self.plan.context_bound else "cap"

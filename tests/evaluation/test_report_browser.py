@@ -57,7 +57,8 @@ def browse(page: Path, profile: Path, *flags: str, address: str = "") -> str:
         check=True,
     )
     # What the page writes to the console, errors and refused loads among it, is logged.
-    assert "CONSOLE" not in done.stderr, done.stderr
+    said = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    assert not said, said
     return done.stdout
 
 
@@ -115,21 +116,59 @@ def test_an_address_out_of_range_is_not_an_error(made, tmp_path):
     )
 
 
+def framed(page: Path, folder: Path, width: int, script: str) -> str:
+    """What ``script`` returns with the page in a frame of ``width`` pixels as ``f``.
+
+    A frame, because Chromium's windows are at least 500 pixels wide, and because a dump of the
+    page alone cannot click.
+    """
+    outer = folder / "frame.html"
+    outer.write_text(
+        f"<iframe id=f src='{page.as_uri()}' style='width:{width}px;height:900px;border:0'>"
+        "</iframe><p id=said></p><script>document.getElementById('f').onload = (e) => {"
+        "const f = e.target.contentDocument, say = document.getElementById('said');"
+        f"say.textContent = (() => {{ {script} }})(); }};</script>",
+        encoding="utf-8",
+    )
+    dom = browse(outer, folder / "profile", "--allow-file-access-from-files", "--dump-dom")
+    return text_of(dom, r'<p id="said">(.*?)</p>')
+
+
 @pytest.mark.parametrize("width", [390, 1200])
 def test_nothing_is_wider_than_the_screen(made, tmp_path, width):
     _, page = made
-    # Chromium's windows are at least 500 pixels wide, so the page goes into a frame; the frame
-    # writes its scroll width where the dump shows it.
-    frame = tmp_path / "frame.html"
-    frame.write_text(
-        "<iframe id=f "
-        f"src='{page.as_uri()}' style='width:{width}px;height:900px;border:0'></iframe>"
-        "<p id=w></p><script>document.getElementById('f').onload = (e) => {"
-        "document.getElementById('w').textContent ="
-        " e.target.contentDocument.documentElement.scrollWidth; };</script>"
-    )
-    dom = browse(frame, tmp_path / "p", "--allow-file-access-from-files", "--dump-dom")
-    assert 0 < int(text_of(dom, r'<p id="w">(.*?)</p>')) <= width
+    said = framed(page, tmp_path, width, "return f.documentElement.scrollWidth")
+    assert 0 < int(said) <= width
+
+
+def test_points_cells_and_buttons_answer_to_clicks(made, tmp_path):
+    runs, page = made
+    said = framed(
+        page,
+        tmp_path,
+        390,
+        """
+        const click = (what) => {
+          const found = f.querySelector(what);
+          if (!found) throw new Error("nothing is " + what);
+          found.dispatchEvent(new MouseEvent("click", { bubbles: true }));
+        };
+        const out = [];
+        click('[data-point="2"]');
+        out.push(f.querySelector("#detail-0").textContent);
+        click('rect[data-q="5"][data-r="1"]');
+        out.push(f.querySelector("#trace-0 .trace").textContent.length, f.location.hash);
+        click('#trace-0 [aria-label="next question"]');
+        out.push(f.querySelector("#trace-0 .problem").textContent, f.location.hash);
+        click('#trace-0 .chips button:last-child');
+        out.push(f.querySelector("#trace-0 .trace").textContent.length);
+        return out.join(" | ");
+        """,
+    ).split(" | ")
+    assert said[0].startswith(f"{runs[2].label}: {100 * runs[2].accuracy:.1f} ±")
+    assert said[1:3] == [str(len(runs[1].answers[5].text)), "#t=0&q=5&r=1&s=0"]
+    assert said[3].startswith("What is 6 squared?") and said[4] == "#t=0&q=6&r=1&s=0"
+    assert said[5] == str(len(runs[-1].answers[6].text))
 
 
 def test_screenshot(made, tmp_path):

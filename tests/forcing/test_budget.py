@@ -24,13 +24,13 @@ def test_ids_of_the_delimiters(encoder, qwen):
     p = make(encoder, Budget(500, 2))
     assert qwen.decode(p.natural_end) == "<|im_start|>answer"
     assert qwen.decode(p.newline + p.capped_end) == "\n<|im_start|>answer\nFinal Answer:"
-    assert qwen.decode(p.wait_ids) == "Wait"
+    assert [qwen.decode(w) for w in p.wait_ids] == ["Wait"]
     assert p.end_ids == {151643, 151644, 151645}
     assert p.stop_ids == {151643, 151645}
 
 
 def test_the_wait_text_is_plain_text(encoder):
-    assert 151645 not in make(encoder, Budget(500, 1, "<|im_end|>")).wait_ids
+    assert 151645 not in make(encoder, Budget(500, 1, "<|im_end|>")).wait_ids[0]
 
 
 def test_the_context_binds_and_says_so(encoder):
@@ -70,6 +70,10 @@ def test_budgets_that_leave_no_answer_are_refused(encoder, budget, sizes, remedy
         {"waits": -1},
         {"waits": "2"},
         {"wait_text": 3},
+        {"wait_text": ()},
+        {"min_thinking": -1},
+        {"answer_reserve": 0},
+        {"forced_answer": 1},
     ],
 )
 def test_nonsense_is_refused(kwargs):
@@ -82,3 +86,27 @@ def test_names_of_the_authors_evaluation():
     assert Budget.from_gen_kwargs(kwargs) == Budget(500, 2, "Hmm")
     assert Budget.from_gen_kwargs({}) == Budget("auto", 0, "Wait")
     assert Budget(500, 2, "Hmm").label == "cap500+2xHmm"
+
+
+def test_a_minimum_over_the_cap_is_a_contradiction():
+    with pytest.raises(ValueError, match="contradicts"):
+        Budget(100, min_thinking=200)
+
+
+def test_several_wait_strings_and_the_other_settings():
+    kwargs = {
+        "thinking_n_ignore": 2,
+        "thinking_n_ignore_str": ["Wait", "Hmm"],
+        "min_tokens_thinking": 50,
+        "forced_answer": "\nSo:",
+        "answer_reserve": 20,
+    }
+    budget = Budget.from_gen_kwargs(kwargs)
+    assert budget == Budget("auto", 2, ("Wait", "Hmm"), 50, "\nSo:", 20)
+    assert budget.label == "auto+min50+2xWait|Hmm"
+
+
+def test_forced_answer_and_reserve_are_used(encoder, qwen):
+    p = make(encoder, Budget(forced_answer="\nSo:", answer_reserve=20))
+    assert qwen.decode(p.capped_end) == "<|im_start|>answer\nSo:"
+    assert p.cap == 32768 - 100 - 4 - 20

@@ -21,12 +21,13 @@ def ends_with_newline(token):
     return token in (3, 4)
 
 
-def make_plan(cap, waits, wait_ids, max_new_tokens=200, context_bound=False):
+def make_plan(cap, waits, wait_ids, least=0, max_new_tokens=200, context_bound=False):
     return Plan(
         cap=cap,
         context_bound=context_bound,
         waits=waits,
-        wait_ids=tuple(wait_ids),
+        min_thinking=least,
+        wait_ids=tuple(map(tuple, wait_ids)),
         end_ids=ENDS,
         natural_end=NATURAL,
         capped_end=NATURAL + SUFFIX,
@@ -46,7 +47,7 @@ def model(seed, prefix, banned):
     raise AssertionError
 
 
-def naive(seed, cap, waits, wait_ids):
+def naive(seed, cap, waits, wait_ids, least):
     """Multi-round budget forcing on lists."""
     thinking, used, natural_ends, ban_first = [], 0, [], False
     while True:
@@ -62,14 +63,15 @@ def naive(seed, cap, waits, wait_ids):
             ended = "cap"
             break
         natural_ends.append(len(thinking))
-        if used == waits:
+        if used >= waits and len(thinking) >= least:
             ended = "natural"
             break
-        if len(thinking) + len(wait_ids) > cap:
+        wait = wait_ids[used % len(wait_ids)]
+        if len(thinking) + len(wait) > cap:
             ended = "cap"
             break
         used += 1
-        thinking = thinking + list(wait_ids)
+        thinking = thinking + list(wait)
         ban_first = True
     if ended == "natural":
         closing = list(NATURAL)
@@ -101,25 +103,28 @@ specs = st.tuples(
     st.integers(0, 2**32),
     st.integers(0, 60),
     st.integers(0, 6),
-    st.lists(st.integers(5, 11), max_size=3),
+    st.lists(st.lists(st.integers(5, 11), max_size=3), min_size=1, max_size=3),
+    st.one_of(st.just(0), st.integers(0, 60)),
 )
 
 
 @settings(max_examples=200_000 if FULL else 4_000, deadline=None)
 @given(specs)
 def test_the_machine_is_the_naive_procedure(spec):
-    seed, cap, waits, wait_ids = spec
-    tokens, thinking_tokens, used, ended, natural_ends = naive(seed, cap, waits, wait_ids)
-    state = Thinking(make_plan(cap, waits, wait_ids), ends_with_newline)
+    seed, cap, waits, wait_ids, least = spec
+    tokens, thinking_tokens, used, ended, natural_ends = naive(seed, cap, waits, wait_ids, least)
+    state = Thinking(make_plan(cap, waits, wait_ids, least), ends_with_newline)
     assert run(state, seed) == tokens
     assert state.thinking_tokens == thinking_tokens <= cap
     assert (state.waits, state.ended, state.natural_ends) == (used, ended, natural_ends)
     # Exactly one delimiter, at the end; nothing forced is lost; fewer Waits only at the cap.
     assert tokens.count(NATURAL[0]) == tokens.count(NATURAL[1]) == 1
     closing = len(tokens) - thinking_tokens
-    assert len(state.forced) == closing + used * len(wait_ids)
+    put_in = sum(len(wait_ids[i % len(wait_ids)]) for i in range(used))
+    assert len(state.forced) == closing + put_in
     assert state.forced[-closing:] == list(range(thinking_tokens, len(tokens)))
-    assert state.waits == waits or state.ended == "cap" or len(natural_ends) == used
+    assert state.waits >= waits or state.ended == "cap"
+    assert state.thinking_tokens >= least or state.ended == "cap"
     assert state.answer_at == len(tokens)
     assert tokens[state.delimiter_end - 1] == NATURAL[1]
 
@@ -127,7 +132,7 @@ def test_the_machine_is_the_naive_procedure(spec):
 @settings(max_examples=50_000 if FULL else 1_000, deadline=None)
 @given(specs, st.integers(0, 60))
 def test_a_smaller_budget_thinks_a_prefix_of_a_larger_one(spec, smaller):
-    seed, cap, waits, wait_ids = spec
+    seed, cap, waits, wait_ids, _ = spec
     large = Thinking(make_plan(cap, waits, wait_ids), ends_with_newline)
     small = Thinking(make_plan(min(smaller, cap), waits // 2, wait_ids), ends_with_newline)
     long, short = run(large, seed), run(small, seed)
@@ -135,7 +140,7 @@ def test_a_smaller_budget_thinks_a_prefix_of_a_larger_one(spec, smaller):
 
 
 def test_an_end_right_after_a_wait_is_the_drivers_mistake():
-    state = Thinking(make_plan(10, 1, [7]), ends_with_newline)
+    state = Thinking(make_plan(10, 1, [[7]]), ends_with_newline)
     state.push(5)
     assert state.push(0) == 7
     assert state.must_not_end()
@@ -144,13 +149,13 @@ def test_an_end_right_after_a_wait_is_the_drivers_mistake():
 
 
 def test_a_context_bound_end_is_said():
-    state = Thinking(make_plan(1, 0, [7], context_bound=True), ends_with_newline)
+    state = Thinking(make_plan(1, 0, [[7]], context_bound=True), ends_with_newline)
     state.push(5)
     assert state.ended == "context"
 
 
 def test_tokens_of_the_answer_pass_unchanged():
-    state = Thinking(make_plan(0, 0, [7]), ends_with_newline)
+    state = Thinking(make_plan(0, 0, [[7]]), ends_with_newline)
     while not state.answering:
         state.push(-1)
     assert [state.push(token) for token in (0, 1, 5)] == [0, 1, 5]

@@ -1,7 +1,7 @@
 // One column per question, one row per run: which budgets solved which question.
 function strip(task, width, open) {
   const several = manyModels(task);
-  const gutter = 8 + 6.4 * Math.max(...task.points.map((p) => p.label.length));
+  const gutter = 8 + 7 * Math.max(...task.points.map((p) => p.label.length));
   const count = task.questions.length;
   const cell = Math.max(9, Math.min(22, Math.floor((width - gutter) / count)));
   const perBlock = Math.max(1, Math.floor((width - gutter) / cell));

@@ -28,6 +28,16 @@ function rendered(text, marks) {
   return out;
 }
 
+// Traces are long: each entry of the legend leads to its marks, one after another.
+function legendMark(kind, box) {
+  let next = 0;
+  return el("mark", { class: kind, role: "button", tabindex: 0, ...pressable(() => {
+    const all = box.querySelectorAll(`.trace mark.${kind}`);
+    all[next % all.length].scrollIntoView({ block: "center" });
+    next += 1;
+  }) }, MARKS[kind]);
+}
+
 const ENDED = {
   natural: "thinking ended by itself", cap: "thinking ended at its cap",
   context: "thinking ended at the model's context", open: "thinking never ended",
@@ -75,12 +85,12 @@ function viewer(task, traces, state, changed) {
         (entry.finished === "length" ? " · answer cut at max_gen_toks" : "")));
       const kinds = [...new Set(entry.marks.map(([kind]) => kind))];
       parts.push(el("p", { class: "facts" }, "Not written by the model: ",
-        kinds.map((kind) => [el("mark", { class: kind }, MARKS[kind]), " "]), " The answer is bold."));
+        kinds.map((kind) => [legendMark(kind, box), " "]), "The answer is bold. Tap a mark to go to the next of its kind."));
       if (!entry.located) parts.push(el("p", { class: "facts" }, "These samples do not say where the forced tokens stand in the text, so they are not marked."));
       parts.push(el("div", { class: "trace", tabindex: 0, role: "region", "aria-label": "trace" },
         rendered(traceText(entries, index), entry.marks)));
     }
-    box.replaceChildren(...parts);
+    box.replaceChildren(...parts.flat());
   };
   return { box, show };
 }
