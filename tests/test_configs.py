@@ -27,9 +27,7 @@ def validated(path, tmp_path, monkeypatch):
     cfg = DictDefault(yaml.safe_load(path.read_text(encoding="utf-8")))
     prepare_plugins(cfg)
     hardware = LAPTOP if "nano" in path.name else HOPPER
-    return validate_config(
-        cfg, capabilities=hardware, env_capabilities={"torch_version": "2.13.0"}
-    )
+    return validate_config(cfg, capabilities=hardware, env_capabilities={"torch_version": "2.13.0"})
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)

@@ -27,7 +27,7 @@ def build(
     """The curve of ``runs``.
 
     Returns:
-        ``tasks``: one per benchmark, with ``points`` (by model and thinking tokens),
+        ``tasks``: one per benchmark, with ``points`` (in the order of `sort`),
         ``methods`` (the paper's three metrics), ``reference`` (the paper's curve or None),
         ``comparisons``, ``warnings`` (plain words) and ``questions`` (which points solved each).
 
@@ -51,11 +51,16 @@ def build(
 
 
 def sort(runs: Sequence[Run]) -> list[Run]:
-    """In the order of the points: model by model, by thinking tokens, then Waits."""
+    """In the order of the points: by model, caps before Waits before other words, by tokens."""
     models = list(dict.fromkeys(run.model for run in runs))
-    return sorted(
-        runs, key=lambda r: (models.index(r.model), r.mean_thinking_tokens, r.waits, r.label)
-    )
+    first = ["cap", "wait:Wait"]
+
+    def place(run: Run) -> tuple:
+        rank = first.index(run.series) if run.series in first else len(first)
+        tokens = run.mean_thinking_tokens
+        return models.index(run.model), rank, run.series, tokens, run.waits, run.label
+
+    return sorted(runs, key=place)
 
 
 def _task(name: str, runs: Sequence[Run]) -> dict[str, Any]:
@@ -84,10 +89,11 @@ def _point(run: Run, model: str) -> dict[str, Any]:
         "label": run.label,
         "model": model,
         "model_name": run.model,
-        "series": f"wait:{run.wait_text}" if run.waits else "cap",
+        "series": run.series,
         "cap": run.cap,
         "waits": run.waits,
-        "wait_text": run.wait_text if run.waits else None,
+        "at_least": run.at_least,
+        "wait_text": run.wait_text if run.prolonged else None,
         "waits_used": round(fmean(a.waits for a in run.answers), 3),
         "accuracy": round(100 * run.accuracy, 3),
         "standard_error": round(100 * run.standard_error, 3),
@@ -109,15 +115,16 @@ def _methods(runs: Sequence[Run], models: dict[str, str]) -> Iterator[dict[str, 
     """The paper's metrics for each model: its caps, joined with its Waits of each word."""
     for model, name in models.items():
         mine = [r for r in runs if r.model == model and r.mean_thinking_tokens > 0]
-        words: list[str | None] = list(dict.fromkeys(r.wait_text for r in mine if r.waits))
+        words: list[str | None] = list(dict.fromkeys(r.wait_text for r in mine if r.prolonged))
         for word in words or [None]:
-            members = [r for r in mine if not r.waits or r.wait_text == word]
+            members = [r for r in mine if not r.prolonged or r.wait_text == word]
             if not members:
                 continue
             trials = [
                 metrics.Trial(
                     tokens=r.mean_thinking_tokens,
                     accuracy=100 * r.accuracy,
+                    low=r.at_least or None,
                     high=None if r.cap == "auto" else r.cap,
                 )
                 for r in members

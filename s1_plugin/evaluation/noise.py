@@ -44,19 +44,19 @@ def _pairs(runs: Sequence[Run]) -> Iterator[Pair]:
     order = sorted(range(len(runs)), key=lambda i: (runs[i].mean_thinking_tokens, i))
     for model in dict.fromkeys(run.model for run in runs):
         mine = [i for i in order if runs[i].model == model]
-        capped = [i for i in mine if runs[i].waits == 0]
+        capped = [i for i in mine if not runs[i].prolonged]
         if len(mine) > 2:
             yield Pair("overall", mine[0], mine[-1])
         yield from (Pair("step", a, b) for a, b in pairwise(capped))
         for i in mine:
-            if not runs[i].waits:
+            if not runs[i].prolonged:
                 continue
             plain = [j for j in capped if runs[j].cap == runs[i].cap]
             yield from (Pair("wait", j, i) for j in plain)
             others = [
                 j
                 for j in mine
-                if (runs[j].cap, runs[j].waits) == (runs[i].cap, runs[i].waits)
+                if _length(runs[j]) == _length(runs[i])
                 and runs[i].wait_text == "Wait" != runs[j].wait_text
             ]
             yield from (Pair("word", j, i) for j in others)
@@ -64,6 +64,11 @@ def _pairs(runs: Sequence[Run]) -> Iterator[Pair]:
         for b in range(a + 1, len(runs)):
             if first.model != runs[b].model and first.label == runs[b].label:
                 yield Pair("model", a, b)
+
+
+def _length(run: Run) -> tuple:
+    """How much thinking was asked for, whatever the word."""
+    return run.cap, run.waits, run.at_least
 
 
 def compare(runs: Sequence[Run], *, seed: int = 0) -> list[tuple[Pair, Comparison | None]]:
@@ -129,10 +134,10 @@ def in_words(
     made = sum(c is not None for _, c in compared)
     if made:
         out.append(
-            f"How to read this: ± is the standard error of the paired difference, in points. Within "
-            f"noise means that the 95 % interval of {RESAMPLES} paired bootstrap resamples holds 0, or the exact sign test "
-            f"does not reject at 5 %. With {made} comparisons, about one in twenty of those "
-            "without a true difference looks like more than noise."
+            "How to read this: ± is the standard error of the paired difference, in points. Within "
+            f"noise means that the 95 % interval of {RESAMPLES} paired bootstrap resamples holds "
+            f"0, or that the exact sign test does not reject at 5 %. With {made} comparisons, "
+            "about one in twenty of those without a true difference looks like more than noise."
         )
     return out
 

@@ -30,12 +30,8 @@ def _panel(axes: Any, task: dict[str, Any]) -> None:
     from matplotlib.ticker import FuncFormatter
 
     points = task["points"]
-    models = list(dict.fromkeys(p["model"] for p in points))
-    rank = {"cap": 0, "wait:Wait": 1}
-    keys = sorted(
-        dict.fromkeys((p["model"], p["series"]) for p in points),
-        key=lambda key: (models.index(key[0]), rank.get(key[1], 2)),
-    )
+    several = len({p["model"] for p in points}) > 1
+    keys = list(dict.fromkeys((p["model"], p["series"]) for p in points))
     reference = task["reference"]
     if reference:
         axes.errorbar(
@@ -74,14 +70,19 @@ def _panel(axes: Any, task: dict[str, Any]) -> None:
             elinewidth=0.7,
             capsize=0,
             linestyle="none",
-            label=f"{model}, {name}" if len(models) > 1 else name,
+            label=f"{model}, {name}" if several else name,
         )
         for bars in whiskers:
             bars.set_alpha(0.5)
+        # Budgets that made no difference stand on one point: one label for all of them.
+        places: dict[tuple[float, float], list[str]] = {}
         for p in drawn:
+            place = (p["thinking_tokens"]["mean"], p["accuracy"])
+            places.setdefault(place, []).append(short_label(p))
+        for place, labels in places.items():
             axes.annotate(
-                short_label(p),
-                (p["thinking_tokens"]["mean"], p["accuracy"]),
+                ", ".join(labels),
+                place,
                 textcoords="offset points",
                 # Curves rise to the right: below a cap and left of a Wait there is room.
                 xytext=(5, -10) if series == "cap" else (-6, 4),
@@ -118,8 +119,8 @@ def _before_waits(
     """The run without Waits that those with Waits go on from: same model, same cap."""
     if not waits:
         return []
-    key = (waits[0]["model"], waits[0]["cap"], 0)
-    same = [p for p in points if (p["model"], p["cap"], p["waits"]) == key]
+    key = (waits[0]["model"], waits[0]["cap"], "cap")
+    same = [p for p in points if (p["model"], p["cap"], p["series"]) == key]
     return [p for p in same if p["thinking_tokens"]["mean"] > 0][:1]
 
 
@@ -132,4 +133,6 @@ def series_name(series: str) -> str:
 
 def short_label(point: dict[str, Any]) -> str:
     """What stands beside a point: its cap, or how often Wait was put in."""
-    return f"{point['waits']}×" if point["waits"] else str(point["cap"])
+    if point["waits"]:
+        return f"{point['waits']}×"
+    return f"≥{point['at_least']}" if point["at_least"] else str(point["cap"])

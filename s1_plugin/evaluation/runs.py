@@ -57,7 +57,9 @@ class Run:
         task, model: as lm-eval names them.
         label: `Budget.label`, such as ``cap500`` or ``auto+2xWait``.
         cap: asked-for thinking tokens, or "auto".
-        waits, wait_text: asked-for Waits and the string that stands for Wait.
+        waits, wait_text: asked-for Waits and the string that stands for Wait (several, used in
+            turn, are joined with ``|``).
+        at_least: asked-for thinking tokens before which no natural end counts.
         answers: ordered by question, then repeat.
         provenance: see `s1_plugin.evaluation.provenance.provenance`.
         notes: what a reader of the numbers has to know (older files left out, and so on).
@@ -70,8 +72,19 @@ class Run:
     waits: int
     wait_text: str
     answers: Sequence[Answer]
+    at_least: int = 0
     provenance: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def prolonged(self) -> bool:
+        """Natural ends are replaced: Waits are asked for, or a lower bound."""
+        return bool(self.waits or self.at_least)
+
+    @property
+    def series(self) -> str:
+        """The line of the chart: ``cap``, or ``wait:`` and the word in the end's place."""
+        return f"wait:{self.wait_text}" if self.prolonged else "cap"
 
     @cached_property
     def questions(self) -> list[Question]:

@@ -43,11 +43,22 @@ def read(paths: Sequence[Path | str], tasks: Sequence[str] = ()) -> list[Run]:
             for run in _runs(file):
                 key = (file.parent, run.task, run.label)
                 if key in runs:
-                    older = runs.pop(key).provenance["file"]
-                    if older != run.provenance["file"]:
-                        run.notes.append(f"{run.label}: {older} is older and left out.")
+                    older = runs.pop(key)
+                    if older.provenance["file"] != run.provenance["file"]:
+                        run.notes.append(_superseded(older, run))
                 runs[key] = run
     return list(runs.values())
+
+
+def _superseded(older: Run, newer: Run) -> str:
+    note = f"{newer.label}: {older.provenance['file']} is older and left out"
+    before, now = older.provenance["generation"], newer.provenance["generation"]
+    changed = [
+        f"{name} {before.get(name)}, now {now.get(name)}"
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
+    ]
+    return f"{note} (its settings differ: {'; '.join(changed)})." if changed else note + "."
 
 
 def _files(path: Path, tasks: Sequence[str]) -> Iterator[Path]:
@@ -113,7 +124,8 @@ def _runs(file: Path) -> list[Run]:
                 label=budget.label + (f" ({name})" if len(filters) > 1 else ""),
                 cap=budget.cap,
                 waits=budget.waits,
-                wait_text=budget.wait_text,
+                wait_text="|".join(budget.wait_texts),
+                at_least=budget.min_thinking,
                 answers=rows,
                 provenance={"file": str(file), **where},
                 notes=notes,

@@ -71,6 +71,9 @@ class ForcedDecoding:
         vocabulary: number of ids the tokenizer knows; a model may have a larger embedding, whose
             spare ids must never be drawn.
         seed: seed of the draws.
+        on_token: called with (row, token id) as tokens come.
+        streamer: a `transformers` streamer; ``generate`` does not hand its own to a
+            ``custom_generate`` callable, so it is given here.
     """
 
     def __init__(
@@ -82,12 +85,14 @@ class ForcedDecoding:
         vocabulary: int,
         seed: int = 0,
         on_token: Callable[[int, int], None] | None = None,
+        streamer: Any = None,
     ) -> None:
         self.plans, self.streams = list(plans), list(streams)
         self.ends_with_newline = ends_with_newline
         self.vocabulary = vocabulary
         self.seed = seed
         self.on_token = on_token
+        self.streamer = streamer
         self.rows: list[_Row] = []
 
     def __call__(
@@ -113,6 +118,9 @@ class ForcedDecoding:
         ]
         stops = sorted(set().union(*(p.stop_ids for p in self.plans)))
         draw = _Draw(self, logits_processor, generation_config.do_sample, stops)
+        if self.streamer is not None:
+            self.streamer.put(input_ids.cpu())
+            kwargs["streamer"] = self.streamer
         return model._sample(
             input_ids,
             logits_processor=LogitsProcessorList([draw]),
@@ -257,7 +265,13 @@ class BudgetForcing:
         pieces = self.encoder.prompt_pieces(question, self.format)
         return self.encoder.encode(pieces) + self.encoder.scaffold_ids(self.format.think_start)
 
-    def kwargs(self, inputs: Any, max_new_tokens: int, context: int | None = None) -> dict:
+    def kwargs(
+        self,
+        inputs: Any,
+        max_new_tokens: int,
+        context: int | None = None,
+        streamer: Any = None,
+    ) -> dict[str, Any]:
         """Arguments for ``model.generate``; ``inputs`` ends with the thinking prefix.
 
         Args:
@@ -265,6 +279,7 @@ class BudgetForcing:
                 (batch, length), padded on the left.
             max_new_tokens: tokens after the thinking prefix: thinking, delimiters and answer.
             context: longest sequence of the model, if it is to be checked.
+            streamer: give a streamer here, not to ``generate``.
 
         Raises:
             ValueError: if a prompt does not end with the thinking prefix.
@@ -297,6 +312,7 @@ class BudgetForcing:
             ends_with_newline=self._ends_with_newline,
             vocabulary=len(self.encoder.tokenizer),
             seed=self.seed,
+            streamer=streamer,
         )
         return generate_arguments(self._run)
 

@@ -8,31 +8,39 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from s1_plugin.evaluation.budgets import expand
-from s1_plugin.forcing.budget import Budget, Plan
+from s1_plugin.forcing.budget import Budget, plan
 from s1_plugin.forcing.response import Response
 from s1_plugin.forcing.state import Thinking
+from s1_plugin.formats import S1
 
 DATE = "2026-01-02T03-04-05.678901"
 WORDS = ("so", "the", "sum", "is", "then", "find", "x", "equals", "two", "check", "again", "both")
 
-# A toy tokenizer: one token per word or mark.
 _VOCABULARY = [
     *(" " + word for word in WORDS),
-    "\n",
-    " Wait",
-    " Hmm",
-    "<|im_start|>",
-    "answer",
-    "Final Answer:",
-    "<|im_end|>",
-    *(f" {digit}" for digit in range(10)),
+    *("\n", "Wait", "Hmm", "<|im_start|>", "<|im_end|>", "think", "answer", "Final Answer:"),
+    *map(str, range(10)),
 ]
 _ID = {text: number for number, text in enumerate(_VOCABULARY)}
+
+
+class Encoder:
+    """A toy tokenizer, as far as `plan` needs one: one token per word or mark."""
+
+    def text_ids(self, text: str) -> list[int]:
+        pieces = sorted(_VOCABULARY, key=len, reverse=True)
+        return [_ID[found] for found in re.findall("|".join(map(re.escape, pieces)), text)]
+
+    scaffold_ids = text_ids
+
+    def control_id(self, token: str) -> int | None:
+        return _ID.get(token)
 
 
 def decode(ids: Sequence[int]) -> str:
@@ -40,25 +48,12 @@ def decode(ids: Sequence[int]) -> str:
 
 
 def response(
-    question: int, budget: Budget, *, solved: bool, target: int, room: int = 4096, seed: int = 0
+    question: int, budget: Budget, *, solved: bool, target: int, seed: int = 0
 ) -> Response:
     """A response from the real state machine to a made-up stream of tokens."""
     rng = random.Random(f"{seed}/{question}")
-    state = Thinking(
-        Plan(
-            cap=room if budget.cap == "auto" else budget.cap,
-            context_bound=False,
-            waits=budget.waits,
-            wait_ids=(_ID[f" {budget.wait_text.strip()}"],) if budget.wait_text.strip() else (),
-            end_ids=frozenset({_ID["<|im_start|>"]}),
-            natural_end=(_ID["<|im_start|>"], _ID["answer"]),
-            capped_end=(_ID["<|im_start|>"], _ID["answer"], _ID["\n"], _ID["Final Answer:"]),
-            newline=(_ID["\n"],),
-            stop_ids=frozenset({_ID["<|im_end|>"]}),
-            max_new_tokens=room + 100,
-        ),
-        lambda token: _VOCABULARY[token].endswith("\n"),
-    )
+    asked = plan(budget, Encoder(), S1, prompt_length=10, max_new_tokens=4096)  # type: ignore[arg-type]
+    state = Thinking(asked, lambda token: _VOCABULARY[token].endswith("\n"))
     natural = rng.randint(150, 900)
     tokens: list[int] = []
     while not state.answering:
@@ -69,10 +64,10 @@ def response(
         pushed = state.push(drawn)
         if pushed is not None:
             tokens.append(pushed)
-    answer = target if solved else target + 1
-    tokens += [_ID[f" {digit}"] for digit in str(answer)]
+    tokens.append(_ID["\n"])
+    tokens += [_ID[digit] for digit in str(target if solved else target + 1)]
     return Response.from_tokens(
-        tokens, state, decode=decode, think_start="<|im_start|>think", finished="stop"
+        tokens, state, decode=decode, think_start=S1.think_start, finished="stop"
     )
 
 

@@ -110,6 +110,22 @@ def test_runs_over_other_questions_are_not_compared(runs, tmp_path):
     assert {q["scores"][-1] is None for q in curve["tasks"][0]["questions"]} == {True, False}
 
 
+def test_a_lower_bound_is_a_limit_and_prolongs(tmp_path):
+    fake_samples.write(tmp_path, {"max_tokens_thinking": ["auto"]}, questions=4)
+    fake_samples.write(
+        tmp_path / "m", {"min_tokens_thinking": 1200, "max_tokens_thinking": 2000}, questions=4
+    )
+    task = build(samples.read([tmp_path]), title="", commands=[])["tasks"][0]
+    last = task["points"][-1]
+    assert (last["series"], last["at_least"], last["label"]) == (
+        "wait:Wait",
+        1200,
+        "cap2000+min1200",
+    )
+    assert last["thinking_tokens"]["mean"] >= 1200 and last["waits_used"] > 0
+    assert task["methods"][0]["control"] == 100
+
+
 def test_waits_that_were_not_used_are_mentioned(tmp_path):
     fake_samples.write(tmp_path, {"max_tokens_thinking": 64, "thinking_n_ignore": 2}, questions=4)
     words = "\n".join(

@@ -123,7 +123,7 @@ def test_marks_cover_exactly_what_was_forced(budget, tmp_path):
     for answer in samples.read([tmp_path])[0].answers:
         found = [(kind, answer.text[a:b]) for kind, a, b in marks(answer)]
         assert found[0] == ("start", "<|im_start|>think")
-        assert [f for f in found if f[0] == "wait"] == [("wait", " Wait")] * answer.waits
+        assert [f for f in found if f[0] == "wait"] == [("wait", "Wait")] * answer.waits
         kind, text = found[-1]
         if answer.ended == "natural":
             assert (kind, text) == ("answer", "<|im_start|>answer")

@@ -86,7 +86,7 @@ def test_it_draws_and_opens_the_trace_in_its_address(made, tmp_path):
     assert text_of(dom, trace) == answer.text
     marked = re.findall(r'<mark class="(\w+)"[^>]*>([^<]*)</mark>', re.search(trace, dom, re.S)[1])
     assert [kind for kind, _ in marked] == ["start", "wait", "wait", "answer"]
-    assert marked[1] == ("wait", " Wait")
+    assert marked[1] == ("wait", "Wait")
     facts = text_of(dom, r'id="facts"[^>]*>(.*?)</p>')
     assert f"{answer.thinking_tokens} thinking tokens" in facts and "2 Waits" in facts
     assert f"right answer: {answer.question.target}" in html.unescape(re.sub(r"<[^>]+>", "", dom))

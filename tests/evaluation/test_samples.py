@@ -79,7 +79,36 @@ def test_the_newer_of_two_evaluations_counts_and_a_note_names_the_older(tmp_path
     assert (runs["cap64"].n, runs["auto"].n) == (3, 2)
     assert runs["cap64"].provenance["file"] == str(new)
     assert [old.name in note for note in runs["cap64"].notes] == [True]
+    assert "settings differ" not in runs["cap64"].notes[0]
     assert runs["auto"].notes == []
+
+
+def test_a_note_says_what_the_older_evaluation_had_set_otherwise(tmp_path):
+    fake_samples.write(tmp_path, {"max_tokens_thinking": 64, "max_gen_toks": 300}, questions=1)
+    fake_samples.write(
+        tmp_path,
+        {"max_tokens_thinking": 64, "max_gen_toks": 400},
+        questions=1,
+        date="2026-02-01T00-00-00.0",
+    )
+    (run,) = samples.read([tmp_path])
+    assert "settings differ: max_gen_toks 300, now 400" in run.notes[0]
+
+
+def test_several_wait_strings(tmp_path):
+    path = fake_samples.write(tmp_path, {"thinking_n_ignore": 2}, questions=1)
+    edit(
+        path,
+        lambda row: row["arguments"]["gen_args_0"]["arg_1"].update(
+            thinking_n_ignore_str=["Wait", "Hmm"]
+        ),
+    )
+    (run,) = samples.read([path])
+    assert (run.label, run.wait_text, run.series) == (
+        "auto+2xWait|Hmm",
+        "Wait|Hmm",
+        "wait:Wait|Hmm",
+    )
 
 
 def test_several_folders_and_a_choice_of_tasks(tmp_path):

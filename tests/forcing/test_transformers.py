@@ -261,3 +261,60 @@ def test_a_prompt_without_the_thinking_prefix_is_refused(small):
     ids = torch.tensor([encoder.text_ids("1+2")])
     with pytest.raises(ValueError, match="does not end with"):
         BudgetForcing(encoder.tokenizer).kwargs({"input_ids": ids}, max_new_tokens=80)
+
+
+def test_several_samples_of_one_prompt_differ_and_are_repeatable(small):
+    model, encoder = small
+    forcing = BudgetForcing(encoder.tokenizer, cap=30, waits=1, seed=3)
+    ids = torch.tensor([forcing.prompt("1+2+3"), forcing.prompt("4+5+6")])
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+    def sample():
+        out = model.generate(
+            **inputs,
+            **forcing.kwargs(inputs, max_new_tokens=80),
+            do_sample=True,
+            num_return_sequences=4,
+        )
+        assert out.shape[0] == 8
+        return [r.token_ids for r in forcing.responses()]
+
+    first = sample()
+    assert sample() == first
+    assert len({tuple(r) for r in first}) > 4
+    assert all(len(r) <= 80 for r in first)
+
+
+def test_a_static_cache_gives_the_same_tokens(small):
+    model, encoder = small
+    forcing = BudgetForcing(encoder.tokenizer, cap=20, waits=1)
+    ids = torch.tensor([forcing.prompt("1+2+3")])
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    got = []
+    for extra in ({}, {"cache_implementation": "static", "disable_compile": True}):
+        model.generate(**inputs, **forcing.kwargs(inputs, max_new_tokens=80), **extra)
+        got.append(forcing.responses()[0].token_ids)
+    assert got[0] == got[1]
+
+
+def test_tokens_stream_as_they_come(small):
+    model, encoder = small
+
+    class Streamer:
+        def __init__(self):
+            self.tokens = []
+
+        def put(self, value):
+            self.tokens += value.flatten().tolist()
+
+        def end(self):
+            self.ended = True
+
+    forcing, streamer = BudgetForcing(encoder.tokenizer, cap=20, waits=1), Streamer()
+    prompt = forcing.prompt("1+2+3")
+    ids = torch.tensor([prompt])
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    model.generate(**inputs, **forcing.kwargs(inputs, 80, streamer=streamer))
+    answer = forcing.responses()[0].token_ids
+    assert streamer.ended
+    assert streamer.tokens[: len(prompt) + len(answer)] == prompt + answer

@@ -58,7 +58,7 @@ function labels(task, scale, width, height) {
   for (const [point, x, y, colour] of places) {
     const text = shortLabel(point), w = 7 * text.length;
     const left = -8 - w;
-    const corners = point.waits
+    const corners = prolonged(point)
       ? [[left, -5], [8, 14], [left, 4], [8, 4], [left, -16], [8, 26], [8, -8]]
       : [[8, 14], [left, -5], [8, 4], [8, 26], [left, -16], [left, 14], [8, -8]];
     for (const [dx, dy] of corners) {
@@ -99,7 +99,7 @@ function chart(task, width, choose) {
     if (series.series !== "cap" && mine.length) {
       // Waits go on from the run without any, under the same cap.
       const start = task.points.findIndex((p) =>
-        p.model === series.model && !p.waits && p.cap === task.points[mine[0]].cap);
+        p.model === series.model && !prolonged(p) && p.cap === task.points[mine[0]].cap);
       if (start >= 0 && task.points[start].thinking_tokens.mean > 0) line = [at(start), ...line];
     }
     if (line.length > 1) {

@@ -38,7 +38,9 @@ const percent = (share) => fixed(100 * share, share > 0 && share < 0.1 ? 1 : 0) 
 const word = (text) => (text || "").trim() || "nothing";
 const seriesName = (series) =>
   series === "cap" ? "thinking capped" : `“${word(series.slice(5))}” in the place of the end`;
-const shortLabel = (point) => (point.waits ? `${point.waits}×` : String(point.cap));
+const prolonged = (point) => point.series !== "cap";
+const shortLabel = (point) =>
+  point.waits ? `${point.waits}×` : point.at_least ? `≥${point.at_least}` : String(point.cap);
 
 // One entry per line of the chart: a model under caps, or a model with one word for Wait.
 function seriesOf(task) {
@@ -52,10 +54,7 @@ function seriesOf(task) {
     }
     found.get(key).points.push(index);
   });
-  const rank = (s) => (s.series === "cap" ? 0 : s.series === "wait:Wait" ? 1 : 2);
-  const models = [...new Set(task.points.map((p) => p.model))];
-  const all = [...found.values()].sort((a, b) =>
-    models.indexOf(a.model) - models.indexOf(b.model) || rank(a) - rank(b));
+  const all = [...found.values()]; // the points come sorted by model and series
   all.forEach((s, i) => { s.colour = `var(--s${i % 6})`; });
   return all;
 }

@@ -11,12 +11,12 @@ function runsTable(task, choose) {
     const cells = [
       `${fixed(p.accuracy)} ± ${fixed(p.standard_error)}`, `${fixed(p.wilson[0])} – ${fixed(p.wilson[1])}`,
       `${tokens(t.mean)} ± ${tokens(t.error)}`, tokens(t.median), tokens(t.p95), tokens(t.max),
-      tokens(p.answer_tokens.mean), p.waits ? `${fixed(p.waits_used)} of ${p.waits}` : "–",
+      tokens(p.answer_tokens.mean), p.waits ? `${fixed(p.waits_used)} of ${p.waits}` : prolonged(p) ? fixed(p.waits_used) : "–",
       percent(p.shares.capped + p.shares.out_of_context), percent(p.shares.unanswered),
       p.repeats > 1 ? `${p.n} × ${p.repeats}` : p.n,
     ];
     return el("tr", { tabindex: 0, ...pressable(() => choose(i)) },
-      el("td", {}, el("span", { class: p.waits ? "swatch wait" : "swatch", style: `background:${mine.colour}` }), pointName(task, p)),
+      el("td", {}, el("span", { class: prolonged(p) ? "swatch wait" : "swatch", style: `background:${mine.colour}` }), pointName(task, p)),
       cells.map((cell) => el("td", {}, cell)));
   });
   const table = el("table", {}, el("thead", {}, el("tr", {}, head.map((h) => el("th", { scope: "col" }, h)))),
@@ -55,8 +55,8 @@ function provenance(points) {
 // What to open first: a question that some runs solve and some do not, after a Wait that helped.
 function instructive(task) {
   const mixed = ({ scores }) => scores.some((s) => s > 0) && scores.some((s) => s === 0);
-  const helped = (scores) => task.points.findIndex((p, i) => p.waits && scores[i] > 0 &&
-    task.points.some((o, j) => o.model === p.model && !o.waits && o.cap === p.cap && scores[j] === 0));
+  const helped = (scores) => task.points.findIndex((p, i) => p.series === "wait:Wait" && scores[i] > 0 &&
+    task.points.some((o, j) => o.model === p.model && !prolonged(o) && o.cap === p.cap && scores[j] === 0));
   let q = task.questions.findIndex((x) => mixed(x) && helped(x.scores) >= 0);
   if (q >= 0) return { q, r: helped(task.questions[q].scores) };
   q = Math.max(0, task.questions.findIndex(mixed));
@@ -118,7 +118,7 @@ function section(task, t, state) {
     data.tasks.length > 1 ? el("h2", {}, task.task) : null,
     el("figure", {}, legend(task), holder, el("figcaption", {},
       `Whiskers: 95 % Wilson intervals, n = ${n} questions. A number beside a circle is the cap of the thinking, ` +
-      `beside a diamond (2×) how often the end was replaced.` + (task.reference ? ` The paper's points: n = ${task.reference.n}, intervals computed from that.` : ""))),
+      `beside a diamond (2×) how often the end was replaced (≥500: until that many tokens).` + (task.reference ? ` The paper's points: n = ${task.reference.n}, intervals computed from that.` : ""))),
     detail,
     el("h3", {}, "What these numbers can and cannot show"),
     el("ul", { class: "warnings" }, task.warnings.map(led)),
