@@ -16,8 +16,6 @@ from statistics import fmean, median
 #: Two-sided 95 % point of the normal distribution.
 Z95 = 1.959963984540054
 
-# -- accuracy and its error -------------------------------------------------------------------
-
 
 def binomial_error(accuracy: float, n: float) -> float:
     """Standard error of a share of ``n`` independent right-or-wrong answers: sqrt(p (1 - p) / n).

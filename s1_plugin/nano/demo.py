@@ -17,7 +17,7 @@ from s1_plugin.evaluation.runs import Run
 from s1_plugin.nano import controls
 
 #: Thinking caps and Waits of the demo's curve, in nano tokens.
-CAPS = [2, 4, 5, 6, 7, 8, "auto"]
+CAPS = [2, 4, 6, 7, 8, 9, "auto"]
 WAITS = [1, 2, 3, 4]
 #: What stands in Wait's place in the control.
 NEUTRAL = "Hmm"

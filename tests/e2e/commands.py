@@ -17,7 +17,14 @@ def run(*command: str, cwd: Path, python: str = sys.executable, check: bool = Tr
     result = subprocess.run(
         [str(path if path.exists() else program), *arguments],
         cwd=cwd,
-        env={**os.environ, "AXOLOTL_DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", **env},
+        env={
+            **os.environ,
+            # as in an activated environment: axolotl calls lm_eval by its name
+            "PATH": f"{path.parent}{os.pathsep}{os.environ['PATH']}",
+            "AXOLOTL_DO_NOT_TRACK": "1",
+            "HF_HUB_OFFLINE": "1",
+            **env,
+        },
         capture_output=True,
         text=True,
         errors="replace",

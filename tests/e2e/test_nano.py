@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.conftest import FULL
-from tests.e2e.commands import responses, run
+from tests.e2e.commands import responses, run, samples
 
 pytestmark = pytest.mark.e2e
 
@@ -48,9 +48,16 @@ def test_the_curve_is_drawn_and_rises(demo):
 
 def test_every_response_obeys_its_budget(demo):
     for name in ("eval", "eval-control"):
-        for r in responses(demo / "outputs" / "nano" / name):
-            assert r["text"].count("<|im_start|>answer") == 1
-            assert r["answer"] is not None
+        for row in samples(demo / "outputs" / "nano" / name):
+            for i, (r,) in enumerate(row["resps"]):
+                asked = row["arguments"][f"gen_args_{i}"]["arg_1"]
+                cap, waits = asked["max_tokens_thinking"], asked["thinking_n_ignore"]
+                cap = 10_000 if cap == "auto" else int(cap)
+                assert r["thinking_tokens"] <= cap
+                assert r["waits"] == int(waits) or r["ended"] == "cap"
+                assert (r["thinking_tokens"] == cap) == (r["ended"] == "cap")
+                assert "<|im_start|>" not in r["thinking"] and "<|im_start|>answer" in r["text"]
+                assert r["answer"] is not None
 
 
 def test_axolotl_lm_eval_runs_the_task_of_the_config(demo):

@@ -68,6 +68,12 @@ def text_of(dom: str, pattern: str) -> str:
     return html.unescape(re.sub(r"<[^>]+>", "", found[1]))
 
 
+def assert_nothing_missing_is_written(dom: str) -> None:
+    shown = re.sub(r"<script.*?</script>|<style.*?</style>", "", dom, flags=re.S)
+    words = re.sub(r"<[^>]+>", "\n", shown)
+    assert not re.search(r"\b(null|undefined|NaN)\b|\[object", words)
+
+
 def test_it_draws_and_opens_the_trace_in_its_address(made, tmp_path):
     runs, page = made
     run = next(i for i, r in enumerate(runs) if r.label == "auto+2xWait")
@@ -95,6 +101,8 @@ def test_it_draws_and_opens_the_trace_in_its_address(made, tmp_path):
     cells = re.findall(r'<rect [^>]*data-q="\d+" data-r="\d+"', dom)
     assert len(cells) == sum(len(r.questions) for r in runs) + 4 * len(runs)
 
+    assert_nothing_missing_is_written(dom)
+
     # what came from data is text
     assert "<b id=" not in dom and "<title>broken" not in dom
     assert "lm_eval --tasks s1_aime24" in dom
@@ -113,6 +121,16 @@ def test_an_address_out_of_range_is_not_an_error(made, tmp_path):
     _, page = made
     assert '<div class="trace"' in browse(
         page, tmp_path, "--dump-dom", address="#t=0&q=999&r=-1&s=77&x=y"
+    )
+
+
+def test_a_bare_page_shows_the_recorded_command(made, tmp_path):
+    runs, _ = made
+    page = report.write(runs[:1], tmp_path, title="One run", commands=[])["html"]
+    dom = browse(page, tmp_path / "p", "--dump-dom")
+    assert_nothing_missing_is_written(dom)
+    assert "lm_eval --model hf --model_args pretrained=made/up" in text_of(
+        dom, r"<details open[^>]*>(.*?)</details>"
     )
 
 

@@ -46,7 +46,7 @@ function provenance(points) {
     const p = group[0].provenance;
     const rows = [["model", group[0].model_name], ["runs", group.map((g) => g.label).join(", ")],
       ...Object.entries(p).filter(([k]) => !["command", "generation"].includes(k)).map(([k, v]) => [k.replace("_", " "), flat(v)])];
-    return el("details", { open: seen.size === 1 }, el("summary", {}, `${group[0].model}: ${group.map((g) => g.label).join(", ")}`),
+    return el("details", { open: !data.commands.length }, el("summary", {}, `${group[0].model}: ${group.map((g) => g.label).join(", ")}`),
       p.command ? [el("p", { class: "soft" }, "lm-eval's recorded settings, as a command:"), el("pre", { class: "command" }, p.command)] : null,
       el("div", { class: "scroll" }, el("table", {}, el("tbody", {}, rows.map(([k, v]) => el("tr", {}, el("td", {}, k), el("td", { class: "text" }, v)))))));
   });
@@ -118,7 +118,7 @@ function section(task, t, state) {
     data.tasks.length > 1 ? el("h2", {}, task.task) : null,
     el("figure", {}, legend(task), holder, el("figcaption", {},
       `Whiskers: 95 % Wilson intervals, n = ${n} questions. A number beside a circle is the cap of the thinking, ` +
-      `beside a diamond (2×) how often the end was replaced (≥500: until that many tokens).` + (task.reference ? ` The paper's points: n = ${task.reference.n}, intervals computed from that.` : ""))),
+      `beside a diamond (2×) how often the end was replaced.` + (task.points.some((p) => p.at_least) ? " ≥500: replaced until that many tokens." : "") + (task.reference ? ` The paper's points: n = ${task.reference.n}, intervals computed from that.` : ""))),
     detail,
     el("h3", {}, "What these numbers can and cannot show"),
     el("ul", { class: "warnings" }, task.warnings.map(led)),
@@ -149,9 +149,9 @@ document.getElementById("lead").textContent =
 const sections = data.tasks.map((task, t) => section(task, t, state));
 main.append(...sections.map((s) => s.box));
 if (data.notes.length) main.append(el("h2", {}, "Notes"), el("ul", { class: "warnings" }, data.notes.map((note) => el("li", {}, note))));
-main.append(el("h2", {}, "How it was made"),
+fill(main, {}, [el("h2", {}, "How it was made"),
   data.commands.length ? el("pre", { class: "command", id: "commands" }, data.commands.join("\n")) : null,
-  ...provenance(data.tasks.flatMap((task) => task.points)));
+  provenance(data.tasks.flatMap((task) => task.points))]);
 
 let drawnAt = 0;
 function draw() {

@@ -81,7 +81,7 @@ function viewer(task, traces, state, changed) {
       }
       parts.push(el("p", { class: "facts", id: "facts" },
         `${entry.correct >= 1 ? "right" : "wrong"} · ${entry.thinking_tokens} thinking tokens · ` +
-        `${entry.answer_tokens} answer tokens · ${entry.waits} Waits · ${ENDED[entry.ended] || entry.ended}` +
+        `${entry.answer_tokens} answer tokens · ${entry.waits} ${entry.waits === 1 ? "Wait" : "Waits"} · ${ENDED[entry.ended] || entry.ended}` +
         (entry.finished === "length" ? " · answer cut at max_gen_toks" : "")));
       const kinds = [...new Set(entry.marks.map(([kind]) => kind))];
       parts.push(el("p", { class: "facts" }, "Not written by the model: ",
