@@ -29,7 +29,6 @@ from s1_plugin.forcing.transformers import (
     ForcedDecoding,
     generate_arguments,
     newline_test,
-    responses,
 )
 from s1_plugin.formats import S1
 from s1_plugin.nano import world
@@ -124,9 +123,7 @@ class _Clock:
 
 def _bootstrap_median(values: list[float], draws: int = 2000) -> tuple[float, float]:
     chance = random.Random(0)
-    medians = sorted(
-        statistics.median(chance.choices(values, k=len(values))) for _ in range(draws)
-    )
+    medians = sorted(statistics.median(chance.choices(values, k=len(values))) for _ in range(draws))
     return medians[int(0.025 * draws)], medians[int(0.975 * draws)]
 
 

@@ -181,7 +181,8 @@ def plan(
         if cap + closing + 1 > max_new_tokens:
             raise ValueError(
                 f"max_tokens_thinking {cap} leaves no room for an answer within max_gen_toks "
-                f"{max_new_tokens}; raise max_gen_toks to at least {cap + closing + budget.answer_reserve}"
+                f"{max_new_tokens}; raise max_gen_toks to at least "
+                f"{cap + closing + budget.answer_reserve}"
             )
     fits = max(room - closing - min(budget.answer_reserve, (room - closing) // 2), 0)
     context_bound = room < max_new_tokens and cap > fits

@@ -9,7 +9,7 @@ all rounds; forced tokens are counted in it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 from s1_plugin.forcing.budget import Plan
@@ -30,6 +30,7 @@ class Thinking:
         forced: positions, from the end of the thinking prefix, of tokens the model did not draw.
         waits: how many natural ends have been replaced so far.
         natural_ends: thinking tokens at each natural end the model drew.
+        draws: every token the model drew while thinking, ends included: what `replay` needs.
         ended: how thinking ended, None while it goes on.
         answer_at: position of the first token the model draws for the answer, None until known.
         delimiter_end: position right after the answer delimiter (a forced ``Final Answer:``
@@ -46,6 +47,7 @@ class Thinking:
         self.forced: list[int] = []
         self.waits = 0
         self.natural_ends: list[int] = []
+        self.draws: list[int] = []
         self.ended: Ended | None = None
         self.answer_at: int | None = None
         self.delimiter_end = 0
@@ -82,6 +84,8 @@ class Thinking:
         Raises:
             ValueError: if an end token was drawn where `must_not_end` holds.
         """
+        if self.watching:
+            self.draws.append(token)
         if self.watching and token in self.plan.end_ids:
             if self._after_wait:
                 raise ValueError("an end token was drawn right after a Wait; the driver bans it")
@@ -124,3 +128,33 @@ class Thinking:
             self._queue.extend(self.plan.newline)
         self.delimiter_end = self.position + len(self._queue) + len(self.plan.natural_end)
         self._queue.extend(self.plan.capped_end)
+
+
+def replay(
+    plan: Plan, ends_with_newline: Callable[[int], bool], draws: Iterable[int]
+) -> tuple[Thinking, list[int]]:
+    """The thinking under ``plan`` of a model that draws as it did under a larger budget.
+
+    The thinking under a budget is a prefix of that under any larger one (more tokens, more Waits,
+    the same Wait strings), so nothing has to be generated again.
+
+    Args:
+        draws: `Thinking.draws` of the larger budget's trajectory.
+
+    Returns:
+        The state, about to answer, and the tokens up to there, closing delimiter included.
+
+    Raises:
+        ValueError: if the draws end before the thinking does: their budget was not larger.
+    """
+    state, tokens, drawn = Thinking(plan, ends_with_newline), [], iter(draws)
+    while not state.answering:
+        token = state.due()
+        if token is None:
+            token = next(drawn, None)
+            if token is None:
+                raise ValueError("the trajectory is shorter than the budget asked of it")
+        stands = state.push(token)
+        if stands is not None:
+            tokens.append(stands)
+    return state, tokens

@@ -54,8 +54,8 @@ class _Row:
     """One sequence being generated."""
 
     state: Thinking
-    stream: str
     tokens: list[int]
+    stream: str
     done: bool = False
     finished: str = "length"
 
@@ -71,6 +71,8 @@ class ForcedDecoding:
         vocabulary: number of ids the tokenizer knows; a model may have a larger embedding, whose
             spare ids must never be drawn.
         seed: seed of the draws.
+        begun: for rows that share the thinking of a larger budget, their states and the tokens so
+            far (from `replay`); the input ids then end with those tokens.
         on_token: called with (row, token id) as tokens come.
         streamer: a `transformers` streamer; ``generate`` does not hand its own to a
             ``custom_generate`` callable, so it is given here.
@@ -84,6 +86,7 @@ class ForcedDecoding:
         ends_with_newline: Callable[[int], bool],
         vocabulary: int,
         seed: int = 0,
+        begun: Sequence[tuple[Thinking, list[int]]] | None = None,
         on_token: Callable[[int, int], None] | None = None,
         streamer: Any = None,
     ) -> None:
@@ -91,6 +94,7 @@ class ForcedDecoding:
         self.ends_with_newline = ends_with_newline
         self.vocabulary = vocabulary
         self.seed = seed
+        self.begun = begun
         self.on_token = on_token
         self.streamer = streamer
         self.rows: list[_Row] = []
@@ -112,8 +116,8 @@ class ForcedDecoding:
                 f"{input_ids.shape[0]} rows to generate, but budgets for {len(self.plans)}"
             )
         self.rows = [
-            _Row(Thinking(p, self.ends_with_newline), f"{stream}/{copy}", [])
-            for p, stream in zip(self.plans, self.streams, strict=True)
+            _Row(*self._start(i), f"{self.streams[i]}/{copy}")
+            for i in range(len(self.plans))
             for copy in range(copies)
         ]
         stops = sorted(set().union(*(p.stop_ids for p in self.plans)))
@@ -128,6 +132,12 @@ class ForcedDecoding:
             generation_config=generation_config,
             **kwargs,
         )
+
+    def _start(self, i: int) -> tuple[Thinking, list[int]]:
+        if self.begun is None:
+            return Thinking(self.plans[i], self.ends_with_newline), []
+        state, tokens = self.begun[i]
+        return state, list(tokens)
 
 
 class _Draw:
@@ -336,7 +346,10 @@ def generate_arguments(run: ForcedDecoding) -> dict[str, Any]:
         "custom_generate": run,
         "eos_token_id": stops,
         "pad_token_id": stops[0],
-        "max_new_tokens": max(p.max_new_tokens for p in run.plans),
+        "max_new_tokens": max(
+            p.max_new_tokens - (len(run.begun[i][1]) if run.begun else 0)
+            for i, p in enumerate(run.plans)
+        ),
     }
 
 

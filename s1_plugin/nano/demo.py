@@ -72,13 +72,13 @@ def summary(runs: list[Run]) -> list[str]:
     by_label = {r.label: r for r in runs}
     capped = [r for r in runs if r.waits == 0]
     lowest = min(capped, key=lambda r: r.mean_thinking_tokens)
-    longest = max(capped, key=lambda r: r.mean_thinking_tokens)
     waits = [r for r in runs if r.waits > 0 and r.wait_text == "Wait"]
+    largest = max([*capped, *waits], key=lambda r: r.mean_thinking_tokens)
     best = max(waits, key=lambda r: r.accuracy)
     plain = by_label["auto"]
     lines = []
     for what, a, b in (
-        ("more thinking", lowest, max([longest, best], key=lambda r: r.mean_thinking_tokens)),
+        ("more thinking", lowest, largest),
         ("Wait", plain, best),
     ):
         gain, error = metrics.paired_difference(a.correct, b.correct)
