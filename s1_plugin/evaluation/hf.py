@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from s1_plugin.encoding import TextEncoder
+from s1_plugin.encoding import TextEncoder, decode
 from s1_plugin.evaluation.hook import Request
 from s1_plugin.forcing.budget import Plan, plan
 from s1_plugin.forcing.response import Response
@@ -71,20 +71,22 @@ def run(lm: Any, requests: Sequence[Request]) -> list[Response]:
         _run_all(lm, encoder, ends_with_newline, [jobs[0] for jobs in rest.values()], bar)
         for first, *others in rest.values():
             for job in others:
-                assert first.response is not None and job.begun is not None
-                job.response = _under(job.begun[0], first.response)
+                assert first.response is not None
+                job.response = _retold(job, first.response, encoder)
                 bar.update()
     return [job.response for job in wanted if job.response is not None]
 
 
-def _under(state: Thinking, response: Response) -> Response:
-    """The same text as the response to a budget that ended it otherwise (its cap, not a Wait
-    that did not fit)."""
-    return replace(
-        response,
-        waits=state.waits,
-        ended=state.ended or "open",
-        natural_ends=list(state.natural_ends),
+def _retold(job: _Job, response: Response, encoder: TextEncoder) -> Response:
+    """``response``'s tokens as the response to a budget that reached the same text otherwise
+    (a newline drawn under one cap is forced under a smaller one)."""
+    assert job.begun is not None
+    return Response.from_tokens(
+        response.token_ids,
+        job.begun[0],
+        decode=lambda ids: decode(encoder.tokenizer, ids),
+        think_start=get_format(job.request.format).think_start,
+        finished=response.finished,
     )
 
 

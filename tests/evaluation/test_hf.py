@@ -71,3 +71,13 @@ def test_batches_of_automatic_size(lm):
 def test_a_tokenizer_without_the_formats_tokens_is_refused(lm):
     with pytest.raises(ValueError, match="</think>"):
         hf.run(lm, requests(lm, format="think-tags")[:1])
+
+
+def test_a_newline_drawn_under_one_cap_and_forced_under_a_smaller_one(lm):
+    """Every cap in a row, so that caps just before and after a newline end in the same text."""
+    wanted = requests(lm, max_tokens_thinking=list(range(1, 23)), thinking_n_ignore=[0])
+    shared = hf.run(lm, wanted)
+    assert shared == [hf.run(lm, [request])[0] for request in wanted]
+    for request, response in zip(wanted, shared, strict=True):
+        if request.budget.cap != "auto" and response.ended == "cap":
+            assert response.thinking_tokens == request.budget.cap
