@@ -1,4 +1,4 @@
-# Needs nothing but Python 3.10 to 3.13 with venv; everything else goes into .venv.
+# Needs nothing but Python 3.11 to 3.13 with venv; everything else goes into .venv.
 PYTHON ?= python3
 # Extra arguments for pip, e.g. `make setup PIP_ARGS="--index-url https://my.mirror/simple"`.
 PIP_ARGS ?=
@@ -19,8 +19,8 @@ setup: $(VENV)/.ready  ## install everything into .venv (about 5 minutes)
 
 # torch first and alone: its pin keeps the CUDA packages away where a CPU build is at hand.
 $(VENV)/.ready: pyproject.toml constraints.txt eval_tasks/*
-	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 10) <= sys.version_info < (3, 14) else \
-	  f"Python 3.10 to 3.13 is needed, this is {sys.version.split()[0]}: make PYTHON=python3.11 …")'
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else \
+	  f"Python 3.11 to 3.13 is needed, this is {sys.version.split()[0]}: make PYTHON=python3.11 …")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q $(PIP_ARGS) -c constraints.txt torch
 	$(BIN)/pip install -q $(PIP_ARGS) -c constraints.txt -e '.[train,eval,dev]'

@@ -13,25 +13,24 @@ FILE_NAME = "s1_counts.json"
 
 @dataclass
 class Counts:
-    """One data set on its way from rows to training examples. Lengths are in tokens."""
+    """One data set on its way from rows to training examples. Lengths are in tokens.
+
+    A truncated row counts as an answer lost: the answer stands at the end that is cut off. One
+    whose prompt alone fills ``sequence_len`` has nothing left to learn, and axolotl drops it:
+    ``kept``, ``tokens`` and ``learned_tokens`` are what training sees.
+    """
 
     source: str
     reader: str
     rows: int = 0
     bad: int = 0
     over_long: int = 0
-    answers_lost: int = 0
+    kept: int = 0
     over_long_strategy: str = ""
     tokens: int = 0
     learned_tokens: int = 0
     longest: list[int] = field(default_factory=list)
     sequence_len: int = 0
-
-    @property
-    def kept(self) -> int:
-        """Rows that training will see."""
-        dropped = self.over_long if self.over_long_strategy == "drop" else 0
-        return self.rows - self.bad - dropped
 
     def sentence(self) -> str:
         """One line for the log."""
@@ -46,9 +45,15 @@ class Counts:
             done = {"drop": "DROPPED", "truncate": "TRUNCATED"}[self.over_long_strategy]
             parts.append(
                 f"{self.over_long} rows over {self.sequence_len} tokens {done} "
-                f"(excess_length_strategy), {self.answers_lost} answers lost with them"
+                f"(excess_length_strategy), {self.over_long} answers lost with them"
             )
         return "; ".join(parts)
+
+
+def key_of(data: Mapping[str, object]) -> str:
+    """What tells one `datasets:` entry of a config from another."""
+    given = {name: value for name, value in data.items() if value is not None}
+    return json.dumps(given, sort_keys=True, default=str)
 
 
 def save(folder: Path, counts: Counts, key: str) -> None:

@@ -187,14 +187,32 @@ class TextEncoder:
 
     def prompt_pieces(self, question: str, fmt: TraceFormat) -> list[Piece]:
         """The rendered user turn with the generation prompt, as in training and evaluation."""
-        template = self.template
-        after = template.after
+        return self._prompt(self.template.before, question, fmt)
+
+    def rendered_pieces(self, context: str, question: str, fmt: TraceFormat) -> list[Piece]:
+        """A prompt that was rendered elsewhere (a system message may stand before it), cut so that
+        the question is data.
+
+        Raises:
+            ValueError: if ``context`` does not end with the question as this template writes it.
+        """
+        tail = self._as_written(question) + self.template.after
+        if not context.endswith(tail):
+            raise ValueError(
+                "the prompt does not end with the question in the tokenizer's chat template: "
+                f"…{context[-80:]!r}"
+            )
+        return self._prompt(context[: -len(tail)], question, fmt)
+
+    def _prompt(self, before: str, question: str, fmt: TraceFormat) -> list[Piece]:
+        after = self.template.after
         # Some templates (R1 distillations) open the thinking themselves.
         for opening in (fmt.think_start + fmt.think_open, fmt.think_start):
-            after = after.removesuffix(opening) if after.endswith(opening) else after
-        if template.strips:
-            question = question.strip()
-        return [Piece(template.before), Piece(question, data=True), Piece(after)]
+            after = after.removesuffix(opening)
+        return [Piece(before), Piece(self._as_written(question), data=True), Piece(after)]
+
+    def _as_written(self, question: str) -> str:
+        return question.strip() if self.template.strips else question
 
     def rows(self, records: Sequence[tuple[str, str, str]], fmt: TraceFormat) -> list[Encoded]:
         """Training rows for ``(question, thinking, answer)`` triples.

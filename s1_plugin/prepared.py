@@ -11,6 +11,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,20 @@ _TOKENIZER_FILES = (
     "chat_template.jinja",
     "special_tokens_map.json",
     "added_tokens.json",
+)
+
+
+#: Keys of axolotl that change the rows. It hashes them itself; our counts must follow too.
+_AXOLOTL_KEYS = (
+    "sequence_len",
+    "sample_packing",
+    "eval_sample_packing",
+    "chat_template",
+    "chat_template_jinja",
+    "special_tokens",
+    "tokens",
+    "added_tokens_overrides",
+    "dataset_exact_deduplication",
 )
 
 
@@ -60,15 +75,26 @@ def _hub_commit(repo: str, revision: str | None) -> str:
 
 def _data_state(data: Mapping[str, Any]) -> dict[str, str]:
     state: dict[str, str] = {}
-    names = data.get("data_files") or []
-    for name in [data["path"], *([names] if isinstance(names, str) else names)]:
-        path = Path(str(name))
-        found = list(_files(path))
+    for name in [data["path"], *_names(data.get("data_files"))]:
+        # Not Path.glob: a pattern may be absolute.
+        paths = sorted(glob(str(name), recursive=True))  # noqa: PTH207
+        found = [file for path in paths for file in _files(Path(path))]
         for file in found:
             state[str(file)] = _digest_file(file)
         if not found and name == data["path"]:
             state[str(name)] = _hub_commit(str(name), data.get("revision"))
     return state
+
+
+def _names(data_files: Any) -> Iterator[str]:
+    """The paths and patterns in a ``data_files:`` entry: a string, a list, or lists by split."""
+    if isinstance(data_files, Mapping):
+        data_files = list(data_files.values())
+    if isinstance(data_files, (list, tuple)):
+        for entry in data_files:
+            yield from _names(entry)
+    elif data_files:
+        yield str(data_files)
 
 
 def fingerprint(cfg: Any, settings: S1Config) -> str:
@@ -86,6 +112,7 @@ def fingerprint(cfg: Any, settings: S1Config) -> str:
         "min_sample_len": str(cfg.min_sample_len),
         "eval_sequence_len": str(cfg.eval_sequence_len),
         "seed": str(cfg.seed),
+        "axolotl": {name: str(cfg.get(name)) for name in _AXOLOTL_KEYS},
         "shuffle": [str(cfg.shuffle_merged_datasets), str(cfg.shuffle_before_merging_datasets)],
         "tokenizer": {
             name: _digest_file(tokenizer / name)

@@ -15,8 +15,8 @@ from s1_plugin.console import say
 from s1_plugin.encoding import TextEncoder
 from s1_plugin.formats import get_format
 
-# Columns of the intermediate data set; the last three do not reach the trainer.
-_COLUMNS = ("input_ids", "attention_mask", "labels", "s1_row", "s1_problem", "s1_answer_at")
+# Columns of the intermediate data set; the last two do not reach the trainer.
+_COLUMNS = ("input_ids", "attention_mask", "labels", "s1_row", "s1_problem")
 _LISTED_PROBLEMS = 20
 
 
@@ -109,9 +109,6 @@ def prepare(
             out["labels"].append(one.labels if one else [])
             out["s1_row"].append(index + 1)
             out["s1_problem"].append(problem)
-            out["s1_answer_at"].append(
-                -1 if one is None or one.answer_at is None else one.answer_at
-            )
         return out
 
     tokenised = dataset.map(
@@ -152,11 +149,11 @@ def _checked(data: Any, source: str, reader: str, settings: S1Config, cfg: Any, 
 
     sequence_len = _sequence_len(cfg, ds_cfg)
     lengths: list[int] = []
-    learned = 0
+    prompts: list[int] = []
     for batch in data.select_columns(["labels"]).iter(batch_size=256):
         for labels in batch["labels"]:
             lengths.append(len(labels))
-            learned += len(labels) - labels.count(-100)
+            prompts.append(labels.count(-100))  # masked over the prompt, and only there
     over = [i for i, length in enumerate(lengths) if length > sequence_len]
     strategy = str(cfg.excess_length_strategy or "").lower()
     if over and strategy not in ("drop", "truncate"):
@@ -166,27 +163,28 @@ def _checked(data: Any, source: str, reader: str, settings: S1Config, cfg: Any, 
                 source, [lengths[i] for i in over], [rows[i] for i in over], total, sequence_len
             )
         )
-    lost = len(over)
-    if strategy == "truncate":
-        answers = data["s1_answer_at"]
-        lost = sum(answers[i] < 0 or answers[i] + 1 >= sequence_len for i in over)
+    kept = [
+        (min(length, sequence_len), prompt)
+        for length, prompt in zip(lengths, prompts, strict=True)
+        if length <= sequence_len or (strategy == "truncate" and prompt < sequence_len)
+    ]
     result = counts.Counts(
         source=source,
         reader=reader,
         rows=total,
         bad=len(bad),
         over_long=len(over),
-        answers_lost=lost,
+        kept=len(kept),
         over_long_strategy=strategy if over else "",
-        tokens=sum(lengths),
-        learned_tokens=learned,
+        tokens=sum(length for length, _ in kept),
+        learned_tokens=sum(length - prompt for length, prompt in kept),
         longest=sorted(lengths, reverse=True)[:5],
         sequence_len=sequence_len,
     )
     say(result.sentence())
     if cfg.dataset_prepared_path:
-        counts.save(Path(cfg.dataset_prepared_path), result, source)
-    return data.remove_columns(["s1_row", "s1_problem", "s1_answer_at"])
+        counts.save(Path(cfg.dataset_prepared_path), result, counts.key_of(ds_cfg))
+    return data.remove_columns(["s1_row", "s1_problem"])
 
 
 def reader_for(ds_cfg: Any, column_names: list[str], source: str) -> records.Reader:

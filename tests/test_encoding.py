@@ -100,6 +100,26 @@ def test_a_template_that_strips_is_followed(nano_base):
     assert padded == encoder.encode(encoder.prompt_pieces("1+2", S1))
 
 
+@pytest.mark.parametrize(
+    "question", ["What?", "<|im_end|>", "<|im_start|>assistant\n", "a", "user", "\n", " x "]
+)
+def test_a_rendered_prompt_is_cut_where_the_question_stands(qwen, question):
+    encoder = TextEncoder(qwen)
+    for system in ([], [{"role": "system", "content": f"Think of {question}."}]):
+        messages = [*system, {"role": "user", "content": question}]
+        context = qwen.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        pieces = encoder.rendered_pieces(context, question, S1)
+        assert "".join(p.text for p in pieces) == context
+        assert [p.text for p in pieces if p.data] == [question]
+        if not system:
+            assert pieces == encoder.prompt_pieces(question, S1)
+
+
+def test_a_prompt_that_does_not_end_with_the_question_is_refused(qwen):
+    with pytest.raises(ValueError, match="chat template"):
+        TextEncoder(qwen).rendered_pieces("something else", "What?", S1)
+
+
 def test_a_template_that_repeats_the_question_is_refused(nano_base):
     from transformers import AutoTokenizer
 

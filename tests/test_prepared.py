@@ -40,7 +40,13 @@ def test_changed_contents_of_the_same_size_and_time_are_seen(cfg, tmp_path):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("excess_length_strategy", "drop"), ("seed", 2), ("eval_sequence_len", 9)],
+    [
+        ("excess_length_strategy", "drop"),
+        ("seed", 2),
+        ("eval_sequence_len", 9),
+        ("sequence_len", 128),
+        ("special_tokens", {"pad_token": "x"}),
+    ],
 )
 def test_settings_of_axolotl_that_it_does_not_hash_are_seen(cfg, key, value):
     before = prepared.fingerprint(cfg, S1Config())
@@ -53,6 +59,14 @@ def test_changed_settings_and_tokenizers_are_seen(cfg, tmp_path):
     assert prepared.fingerprint(cfg, S1Config(bad_rows="skip")) != before
     assert prepared.fingerprint(cfg, S1Config(format="think-tags")) != before
     (tmp_path / "base" / "tokenizer.json").write_text('{"a": 1}')
+    assert prepared.fingerprint(cfg, S1Config()) != before
+
+
+@pytest.mark.parametrize("pattern", [str, lambda p: [p], lambda p: {"train": [p]}])
+def test_changed_files_behind_a_pattern_are_seen(cfg, tmp_path, pattern):
+    cfg["datasets"] = [Cfg(path="json", data_files=pattern(str(tmp_path / "*.jsonl")))]
+    before = prepared.fingerprint(cfg, S1Config())
+    (tmp_path / "traces.jsonl").write_text("changed\n")
     assert prepared.fingerprint(cfg, S1Config()) != before
 
 

@@ -117,13 +117,20 @@ def test_axolotls_strategies_are_followed_and_counted(run, capsys, tmp_path, str
     ).replace("DROPPED", "DROP")
     assert "1 answers lost" in said
     kept = next(iter(counts.load(tmp_path / "prepared").values()))
+    short = len(run([ROW])[0]["input_ids"])
     assert kept.kept == (1 if strategy == "drop" else 2)
+    assert kept.tokens == (short if strategy == "drop" else short + 256)
 
 
-def test_an_answer_that_survives_the_cut_is_not_counted_as_lost(run, tmp_path):
-    long_answer = {**ROW, "attempt": "3 " * 400}
-    run([long_answer], excess_length_strategy="truncate")
-    assert next(iter(counts.load(tmp_path / "prepared").values())).answers_lost == 0
+def test_a_prompt_that_fills_the_length_leaves_nothing_to_learn(run, tmp_path):
+    run([ROW, {**ROW, "question": "1+" * 300}], excess_length_strategy="truncate")
+    assert next(iter(counts.load(tmp_path / "prepared").values())).kept == 1
+
+
+def test_two_data_sets_of_one_path_keep_their_counts_apart(run, tmp_path):
+    for part in ("a.jsonl", "b.jsonl"):
+        run([ROW], ds={"data_files": part})
+    assert len(counts.load(tmp_path / "prepared")) == 2
 
 
 def test_columns_can_be_named(run):

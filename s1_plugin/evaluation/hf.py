@@ -54,7 +54,12 @@ def run(lm: Any, requests: Sequence[Request]) -> list[Response]:
     for job in wanted:
         families[_family(job)].append(job)
     longest = [_longest(family) for family in families.values()]
-    with tqdm(total=len(wanted), desc="budget forcing", unit="response") as bar:
+    with tqdm(
+        total=len(wanted),
+        desc="budget forcing",
+        unit="response",
+        disable=bool(getattr(lm, "rank", 0)),
+    ) as bar:
         _run_all(lm, encoder, ends_with_newline, longest, bar)
         rest: dict[tuple, list[_Job]] = defaultdict(list)
         for job, family in zip(longest, families.values(), strict=True):
@@ -92,7 +97,7 @@ def _retold(job: _Job, response: Response, encoder: TextEncoder) -> Response:
 
 def _job(request: Request, encoder: TextEncoder, lm: Any) -> _Job:
     fmt = _format(request.format, encoder, lm)
-    prompt = encoder.encode(request.prompt)
+    prompt = encoder.encode(encoder.rendered_pieces(request.context, request.question, fmt))
     return _Job(
         request,
         prompt + encoder.scaffold_ids(fmt.think_start),

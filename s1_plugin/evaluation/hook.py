@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from s1_plugin.encoding import Piece
 from s1_plugin.forcing.budget import GEN_KWARGS, Budget
 
 REQUEST_TYPE = "s1_budget_forcing"
@@ -28,7 +27,8 @@ _IGNORED = ("until",)
 class Request:
     """One response that is wanted."""
 
-    prompt: tuple[Piece, ...]
+    context: str
+    question: str
     budget: Budget
     max_gen_toks: int
     sampling: tuple[tuple[str, Any], ...]
@@ -53,31 +53,51 @@ def request(context: str, question: str, kwargs: Mapping[str, Any], sample: int 
     if unknown:
         known = ", ".join((*_OWN, *SAMPLING))
         raise ValueError(f"unknown --gen_kwargs {', '.join(unknown)}; s1 tasks know {known}")
-    before, found, after = context.rpartition(question)
-    if not found:
-        raise ValueError(
-            "the question is not in the prompt as it is: the chat template changes user text; "
-            "s1 tasks need one that does not"
-        )
-    sampling = {name: kwargs[name] for name in SAMPLING if kwargs.get(name) is not None}
-    temperature = float(sampling.get("temperature", 0.0 if not sampling.get("do_sample") else 1.0))
-    if temperature == 0.0:
-        sampling = {"do_sample": False}
-    else:
-        if sampling.get("do_sample") is False:
-            raise ValueError(
-                f"do_sample=false contradicts temperature={temperature}; remove one of them"
-            )
-        sampling |= {"do_sample": True, "temperature": temperature}
     return Request(
-        prompt=(Piece(before), Piece(question, data=True), Piece(after)),
+        context=context,
+        question=question,
         budget=Budget.from_gen_kwargs(kwargs),
-        max_gen_toks=int(kwargs.get("max_gen_toks", 32768)),
-        sampling=tuple(sorted(sampling.items())),
-        seed=int(kwargs.get("seed", 0)),
+        max_gen_toks=_number(kwargs, "max_gen_toks", int, 32768, least=1),
+        sampling=tuple(sorted(_sampling(kwargs).items())),
+        seed=_number(kwargs, "seed", int, 0, least=0),
         format=str(kwargs.get("format", "s1")),
         sample=sample,
     )
+
+
+def _number(kwargs: Mapping[str, Any], name: str, kind: type, default: Any, least: float) -> Any:
+    value = kwargs.get(name)
+    if value is None:
+        return default
+    allowed = (int,) if kind is int else (int, float)
+    if isinstance(value, bool) or not isinstance(value, allowed) or value < least:
+        what = "whole number" if kind is int else "number"
+        raise ValueError(f"{name} must be a {what} >= {least}, got {value!r}")
+    return kind(value)
+
+
+def _sampling(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of ``generate``; what would be ignored is refused."""
+    wanted = kwargs.get("do_sample")
+    if wanted not in (None, True, False):
+        raise ValueError(f"do_sample must be true or false, got {wanted!r}")
+    temperature = _number(kwargs, "temperature", float, 1.0 if wanted else 0.0, least=0)
+    if wanted is not None and wanted != (temperature > 0):
+        raise ValueError(
+            f"do_sample={wanted} contradicts temperature={temperature}; remove one of them"
+        )
+    how: dict[str, Any] = {"do_sample": temperature > 0}
+    for name, kind in (("top_p", float), ("top_k", int), ("min_p", float)):
+        if kwargs.get(name) is not None:
+            how[name] = _number(kwargs, name, kind, None, least=0)
+    if not temperature:
+        if len(how) > 1:
+            raise ValueError(
+                f"{', '.join(sorted(set(how) - {'do_sample'}))} would have no effect without "
+                "temperature; set temperature, or remove it for greedy decoding"
+            )
+        return how
+    return how | {"temperature": temperature}
 
 
 def generate(lm: Any, instances: list[Any]) -> list[str]:

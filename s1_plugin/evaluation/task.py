@@ -36,6 +36,11 @@ class S1Task(ConfigurableTask):
         hook.install()
         config = {key: value for key, value in (config or {}).items() if key != "class"}
         super().__init__(config=config, **kwargs)
+        if (self.config.repeats or 1) > 1:
+            raise ValueError(f"{self.config.task}: repeats > 1 would be generated, but not graded")
+        if self.config.num_fewshot:
+            raise ValueError(f"{self.config.task}: s1 asks without examples; set num_fewshot to 0")
+        self._check_problems()
 
     # -- data ---------------------------------------------------------------------------------
 
@@ -67,6 +72,22 @@ class S1Task(ConfigurableTask):
         split = self.config.test_split
         self.dataset = datasets.load_dataset("json", data_files={split: str(path)})
 
+    def _check_problems(self) -> None:
+        """Every problem can be asked and its gold answer graded; found out before generation."""
+        correct, _ = _GRADERS[self._metadata.get("grader", "integer")]
+        for number, doc in enumerate(self.eval_docs, start=1):
+            question, gold = self.doc_to_text(doc), str(self.doc_to_target(doc))
+            try:
+                good = bool(str(question).strip()) and correct(f"Answer: {gold}", gold)
+            except ValueError:
+                good = False
+            if not good:
+                raise ValueError(
+                    f"{self.config.task}: problem {number} cannot be graded (problem "
+                    f"{str(question)[:60]!r}, answer {gold!r}); each needs a `problem` and an "
+                    "integer `answer`"
+                )
+
     # -- requests -----------------------------------------------------------------------------
 
     def construct_requests(self, doc: dict, ctx: str, **kwargs: Any) -> list[Instance]:
@@ -93,7 +114,7 @@ class S1Task(ConfigurableTask):
 
     def process_results(self, doc: dict, results: list[Any]) -> dict[str, Any]:
         """Metrics of one problem; with several budgets each name carries its budget."""
-        correct, _ = _GRADERS[self._metadata.get("grader", "integer")]
+        correct, extract = _GRADERS[self._metadata.get("grader", "integer")]
         gold = self.doc_to_target(doc)
         budgets = expand(self.config.generation_kwargs or {})
         metrics: dict[str, Any] = {}
@@ -107,7 +128,7 @@ class S1Task(ConfigurableTask):
                 f"answer_tokens{suffix}": response["answer_tokens"],
                 f"waits{suffix}": response["waits"],
                 f"capped{suffix}": float(response["ended"] in ("cap", "context")),
-                f"unanswered{suffix}": float(not (response["answer"] or "").strip()),
+                f"unanswered{suffix}": float(extract(response["answer"]) is None),
             }
         return metrics
 

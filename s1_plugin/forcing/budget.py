@@ -6,6 +6,7 @@ Python: the tokenizer comes in as a `TextEncoder`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -102,7 +103,8 @@ class Budget:
         if self.waits:
             texts = "|".join(text.strip() or "nothing" for text in self.wait_texts)
             name += f"+{self.waits}x{texts}"
-        return name
+        # lm-eval cuts metric names at commas, and labels are printed to terminals.
+        return re.sub(r"[^\w.+|-]+", "_", name)
 
 
 def _whole(name: str, value: object, least: int = 0) -> None:
@@ -168,11 +170,12 @@ def plan(
             "context, or raise max_gen_toks"
         )
     if budget.cap == "auto":
-        cap = max_new_tokens - prompt_length - len(start) - len(natural) - budget.answer_reserve
+        total = max_new_tokens if context is None else min(max_new_tokens, context)
+        cap = total - prompt_length - len(start) - len(natural) - budget.answer_reserve
         if cap < 1:
             raise ValueError(
-                f"max_tokens_thinking=auto leaves {cap} thinking tokens: max_gen_toks "
-                f"{max_new_tokens} less {prompt_length} prompt tokens, "
+                f"max_tokens_thinking=auto leaves {cap} thinking tokens: {total} (the "
+                f"smaller of max_gen_toks and the context) less {prompt_length} prompt tokens, "
                 f"{len(start) + len(natural)} delimiter tokens and {budget.answer_reserve} for the "
                 "answer; raise max_gen_toks or set a cap"
             )
@@ -184,8 +187,11 @@ def plan(
                 f"{max_new_tokens}; raise max_gen_toks to at least "
                 f"{cap + closing + budget.answer_reserve}"
             )
-    fits = max(room - closing - min(budget.answer_reserve, (room - closing) // 2), 0)
-    context_bound = room < max_new_tokens and cap > fits
+    if budget.cap == "auto":
+        fits, context_bound = cap, context is not None and context < max_new_tokens
+    else:
+        fits = max(room - closing - min(budget.answer_reserve, (room - closing) // 2), 0)
+        context_bound = room < max_new_tokens and cap > fits
     return Plan(
         cap=fits if context_bound else cap,
         context_bound=context_bound,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -22,13 +22,16 @@ class Response:
         answer_tokens: tokens after the delimiter that the model drew (a forced ``Final
             Answer:`` and the stop token not counted).
         waits: natural ends that were replaced.
-        ended: how thinking ended: natural, cap, context; "open" if it never did.
+        ended: how thinking ended: natural, cap, context; "open" if it never did; "failed" if the
+            request failed for good, and then there is no answer to be graded.
         finished: how the answer ended: "stop", or "length" if it was cut.
         forced: positions, from the end of the thinking prefix, of tokens put in by force.
         forced_spans: the same as characters of ``text``, ``[start, end]`` for each stretch of
             `forced_runs`; empty if the stretches decode differently on their own.
         natural_ends: thinking tokens at each natural end.
         token_ids: ids of everything after the thinking prefix, the stop token not included.
+        error: why the request failed; empty if it did not.
+        tries: how often it was sampled until it fitted (rejection sampling; else 1).
     """
 
     text: str
@@ -43,6 +46,8 @@ class Response:
     forced_spans: list[list[int]]
     natural_ends: list[int]
     token_ids: list[int]
+    error: str = ""
+    tries: int = 1
 
     @classmethod
     def from_tokens(
@@ -83,6 +88,10 @@ class Response:
             natural_ends=list(state.natural_ends),
             token_ids=tokens,
         )
+
+    def failed(self, error: str) -> Response:
+        """The same, as far as it came, of a request that failed for good."""
+        return replace(self, ended="failed", answer=None, answer_tokens=0, error=error)
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary."""

@@ -22,31 +22,33 @@ from transformers import LogitsProcessorList
 
 from s1_plugin.encoding import TextEncoder, decode
 from s1_plugin.forcing.budget import Budget, Plan, plan
+from s1_plugin.forcing.draw import draw, uniform
 from s1_plugin.forcing.response import Response
 from s1_plugin.forcing.state import Thinking
 from s1_plugin.formats import get_format
 
-#: Processors that see the generated text would see forced tokens too: the law of the draw
-#: would depend on what was forced.
-_REFUSED = (
-    "repetition_penalty",
-    "encoder_repetition_penalty",
-    "no_repeat_ngram_size",
-    "encoder_no_repeat_ngram_size",
-    "bad_words_ids",
-    "sequence_bias",
-    "forced_bos_token_id",
-    "forced_eos_token_id",
-    "exponential_decay_length_penalty",
-    "suppress_tokens",
-    "begin_suppress_tokens",
-    "guidance_scale",
-    "watermarking_config",
-    "prefix_allowed_tokens_fn",
-    "constraints",
-    "min_new_tokens",
-    "stop_strings",
-)
+#: Processors that see the generated text would see forced tokens too, and the law of the draw
+#: would depend on what was forced. Each with the value that leaves it out.
+_REFUSED = {
+    "repetition_penalty": 1.0,
+    "encoder_repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "encoder_no_repeat_ngram_size": 0,
+    "bad_words_ids": None,
+    "sequence_bias": None,
+    "forced_bos_token_id": None,
+    "forced_eos_token_id": None,
+    "exponential_decay_length_penalty": None,
+    "suppress_tokens": None,
+    "begin_suppress_tokens": None,
+    "guidance_scale": 1.0,
+    "watermarking_config": None,
+    "prefix_allowed_tokens_fn": None,
+    "constraints": None,
+    "min_length": 0,
+    "min_new_tokens": 0,
+    "stop_strings": None,
+}
 
 
 @dataclass
@@ -121,13 +123,13 @@ class ForcedDecoding:
             for copy in range(copies)
         ]
         stops = sorted(set().union(*(p.stop_ids for p in self.plans)))
-        draw = _Draw(self, logits_processor, generation_config.do_sample, stops)
+        processor = _Draw(self, logits_processor, generation_config.do_sample, stops)
         if self.streamer is not None:
             self.streamer.put(input_ids.cpu())
             kwargs["streamer"] = self.streamer
         return model._sample(
             input_ids,
-            logits_processor=LogitsProcessorList([draw]),
+            logits_processor=LogitsProcessorList([processor]),
             stopping_criteria=stopping_criteria,
             generation_config=generation_config,
             **kwargs,
@@ -178,7 +180,7 @@ class _Draw:
         if token is None:  # an empty Wait: the same distribution without its end tokens
             again = scores[i : i + 1].clone()
             again[:, sorted(row.state.plan.end_ids)] = -torch.inf
-            token = row.state.push(self._draw(input_ids[i : i + 1], again, [row])[0])
+            token = row.state.push(self._draw(input_ids[i : i + 1], again, [row], attempt=1)[0])
             assert token is not None
         if row.state.answering and token in row.state.plan.stop_ids:
             row.done, row.finished = True, "stop"
@@ -190,39 +192,26 @@ class _Draw:
         return token
 
     def _draw(
-        self, input_ids: torch.Tensor, scores: torch.Tensor, rows: list[_Row] | None = None
+        self,
+        input_ids: torch.Tensor,
+        scores: torch.Tensor,
+        rows: list[_Row] | None = None,
+        attempt: int = 0,
     ) -> list[int]:
         rows = self.run.rows if rows is None else rows
         scores = self.inner(input_ids, scores)
         if not self.do_sample:
             return scores.argmax(dim=-1).tolist()
-        # Inverse of the cumulative distribution at one uniform number per row: exact, no sort,
-        # and a row's draw cannot depend on its neighbours.
-        weights = torch.softmax(scores.double() if scores.device.type == "cpu" else scores, dim=-1)
-        cumulative = weights.cumsum(dim=-1)
-        uniform = torch.tensor(
-            [_uniform(self.run.seed, row.stream, row.state.position) for row in rows],
-            dtype=cumulative.dtype,
-            device=cumulative.device,
-        ).unsqueeze(1)
-        tokens = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
-        # Rounding may point past the last token of non-zero weight.
-        last = weights.shape[-1] - 1 - (weights.flip(-1) > 0).int().argmax(dim=-1, keepdim=True)
-        return torch.minimum(tokens, last).squeeze(1).tolist()
-
-
-def _uniform(seed: int, stream: str, position: int) -> float:
-    """A number in [0, 1) that depends on nothing but its arguments (53 random bits)."""
-    key = f"{seed}/{position}/{stream}".encode()
-    return (int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big") >> 11) / 2**53
+        numbers = [uniform(self.run.seed, row.stream, row.state.position, attempt) for row in rows]
+        return draw(scores, numbers)
 
 
 def _refuse(config: Any) -> None:
     if (config.num_beams or 1) > 1:
         raise ValueError("budget forcing needs num_beams=1: greedy decoding or sampling")
-    for name in _REFUSED:
+    for name, neutral in _REFUSED.items():
         value = getattr(config, name, None)
-        if value not in (None, False, 0, 1, 1.0, [], {}):
+        if value is not None and value != neutral and value not in ([], {}):
             raise ValueError(
                 f"{name}={value!r} cannot be combined with budget forcing: it would make the "
                 "draw depend on forced tokens; remove it"
@@ -324,7 +313,8 @@ class BudgetForcing:
             seed=self.seed,
             streamer=streamer,
         )
-        return generate_arguments(self._run)
+        # Qwen2.5's generation_config.json asks for a repetition penalty that nobody typed.
+        return generate_arguments(self._run) | {"repetition_penalty": 1.0}
 
     def responses(self) -> list[Response]:
         """What the last ``generate`` call produced, one per returned sequence."""

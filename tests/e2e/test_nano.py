@@ -43,7 +43,24 @@ def test_the_curve_is_drawn_and_rises(demo):
     assert "http://" not in re.sub(r"http://www\.w3\.org/\S+", "", page)
     assert "axolotl train" in page and "lm_eval" in page
     curve = json.loads((folder / "curve.json").read_text())
-    assert curve
+    points = {p["label"]: p["accuracy"] for task in curve["tasks"] for p in task["points"]}
+    capped = [points[name] for name in ("cap2", "cap6", "cap7", "cap8", "cap9", "auto")]
+    assert capped == sorted(capped), points
+
+
+def test_the_controls_show_that_it_is_honest(demo):
+    output = (demo / "demo.txt").read_text()
+    foreign, error = map(
+        float, re.search(r"another question's thinking: ([\d.]+) \+- ([\d.]+) %", output).groups()
+    )
+    assert abs(foreign - 10) < 4 * error  # chance is one in ten digits
+    curve = json.loads((demo / "outputs" / "nano" / "curve.json").read_text())
+    points = {p["label"]: p["accuracy"] for task in curve["tasks"] for p in task["points"]}
+    wait, neutral = (
+        max(a for name, a in points.items() if name.endswith(f"x{word}")) - points["auto"]
+        for word in ("Wait", "Hmm")
+    )
+    assert wait - neutral > (0.1 if max(points.values()) <= 1 else 10), points
 
 
 def test_every_response_obeys_its_budget(demo):

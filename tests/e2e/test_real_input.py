@@ -144,6 +144,33 @@ def test_every_aime_response_shows_the_forced_delimiters(evaluated, qwen):
         assert qwen.decode(forced).replace("Wait", "").strip("\n").startswith("<|im_start|>answer")
 
 
+def test_the_group_runs_both_years(trained, data_dir, tmp_path):
+    """The issue of a small AIME 2025 stand-in: the real problems are not at hand offline."""
+    (tmp_path / "aime24.jsonl").write_bytes((data_dir / "aime24.jsonl").read_bytes())
+    (tmp_path / "aime25.jsonl").write_text('{"problem": "What is 1+1?", "answer": "2"}\n')
+    out = trained.parent / "group"
+    run(
+        "lm_eval", "run", "--model", "hf", "--model_args", f"pretrained={trained},dtype=float32",
+        "--tasks", "s1_aime", "--apply_chat_template", "--batch_size", "3", "--limit", "2",
+        "--gen_kwargs", f"max_tokens_thinking=8,max_gen_toks={MAX_GEN}",
+        "--output_path", str(out), "--log_samples", cwd=trained.parent,
+        S1_EVAL_DATA=str(tmp_path),
+    )  # fmt: skip
+    (path,) = out.rglob("results_*.json")
+    assert {"s1_aime", "s1_aime24", "s1_aime25"} <= set(json.loads(path.read_text())["results"])
+
+
+def test_problems_that_cannot_be_graded_are_found_before_generation(trained, tmp_path):
+    (tmp_path / "aime24.jsonl").write_text('{"problem": "What is 1+1?", "answer": "two"}\n')
+    result = run(
+        "lm_eval", "run", "--model", "hf", "--model_args", f"pretrained={trained}",
+        "--tasks", "s1_aime24", "--apply_chat_template", cwd=trained.parent, check=False,
+        S1_EVAL_DATA=str(tmp_path),
+    )  # fmt: skip
+    assert result.returncode != 0
+    assert "problem 1 cannot be graded" in result.stderr
+
+
 def test_the_prompt_is_the_bare_problem_as_in_training(evaluated, qwen, data_dir):
     first = json.loads((data_dir / "aime24.jsonl").read_text().splitlines()[0])
     prompt = samples(evaluated)[0]["arguments"]["gen_args_0"]["arg_0"]

@@ -23,6 +23,20 @@ from s1_plugin.evaluation.grading import boxed, extract_integer, integer_correct
         ("Answer: 12.0", 12),
         ("Answer: -5", -5),
         ("\\boxed{" + "9" * 5000 + "}", None),
+        ("\\boxed{0.5}", None),
+        ("Answer: 3.14", None),
+        ("\\boxed{\\frac{3}{4}}", None),
+        ("\\boxed{2^{10}}", None),
+        ("Answer: 1/2", None),
+        ("Answer: 204 (see problem 7)", 204),
+        ("Answer: 5e3", None),
+        ("**Final Answer:** 204", 204),
+        ("Answer: $204$", 204),
+        ("Answer: \\(204\\)", 204),
+        ("\\boxed{25^\\circ}", 25),
+        ("\\boxed{1{,}234}", 1234),
+        ("\\boxed{x = 42}", 42),
+        ("The answer is $\\boxed{540}$ meters.\nAnswer: 541", 540),
     ],
 )
 def test_integers(answer, value):
@@ -36,6 +50,15 @@ def test_no_answer_is_wrong():
 
 def test_gold_may_have_leading_zeros():
     assert integer_correct("Answer: 23", "023")
+
+
+def test_a_model_that_loops_is_graded_in_no_time():
+    import time
+
+    began = time.monotonic()
+    for text in ("\\boxed{" * 50_000, "{" * 300_000, "1" * 300_000, "Answer: " * 40_000):
+        extract_integer(text)
+    assert time.monotonic() - began < 2
 
 
 def test_nested_braces():

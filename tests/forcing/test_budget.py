@@ -42,6 +42,21 @@ def test_the_context_binds_and_says_so(encoder):
     assert p.max_new_tokens == 600 - 102
 
 
+def test_auto_in_a_context_of_exactly_max_gen_toks_is_the_papers_cap(encoder):
+    p = make(encoder, Budget(), context=32768)
+    assert (p.cap, p.context_bound) == (32768 - 100 - 4 - 100, False)
+    assert p.cap + len(p.newline) + len(p.capped_end) < p.max_new_tokens
+
+
+def test_auto_in_a_shorter_context_says_that_the_context_binds(encoder):
+    p = make(encoder, Budget(), context=4096)
+    assert (p.cap, p.context_bound) == (4096 - 100 - 4 - 100, True)
+
+
+def test_labels_are_safe_to_print_and_to_parse():
+    assert Budget(5, 1, "Wait, \x1b[31m").label == "cap5+1xWait_31m"
+
+
 def test_a_context_that_is_long_enough_does_not_bind(encoder):
     p = make(encoder, Budget(500), context=4096, max_new_tokens=2000)
     assert (p.cap, p.context_bound) == (500, False)

@@ -202,6 +202,32 @@ def test_an_empty_wait_string_goes_on_without_an_end(small):
             assert after.thinking_tokens > n
 
 
+def test_a_draw_after_an_empty_wait_is_a_draw_of_its_own():
+    """Four equal tokens and an end: after the end was dropped each must come as often."""
+    from types import SimpleNamespace
+
+    from transformers import LogitsProcessorList
+
+    from s1_plugin.forcing.transformers import _Draw, _Row
+    from tests.forcing.test_state import ends_with_newline, make_plan
+
+    counts = [0, 0, 0, 0]
+    logits = torch.full((1, 12), -torch.inf)
+    logits[0, 0] = torch.tensor(0.4).log()
+    logits[0, 5:9] = torch.tensor(0.15).log()
+    for i in range(4000):
+        from s1_plugin.forcing.state import Thinking
+
+        row = _Row(Thinking(make_plan(9, 1, [[]]), ends_with_newline), [], f"{i}/0")
+        run = SimpleNamespace(rows=[row], vocabulary=12, seed=1, on_token=None)
+        _Draw(run, LogitsProcessorList(), True, [1])(torch.zeros(1, 1), logits.clone())
+        if row.state.waits:
+            counts[row.tokens[0] - 5] += 1
+    expected = sum(counts) / 4
+    assert sum(counts) > 1400
+    assert sum((c - expected) ** 2 / expected for c in counts) < 16.3, counts  # p > 0.001, 3 d.f.
+
+
 def test_sampling_does_not_depend_on_the_batch(small):
     model, encoder = small
     prompts = prompts_of(encoder, ["1+2", "3+4+5", "7+7", "1+1+1+1+1+1"])
