@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
@@ -79,14 +80,18 @@ def _plugin() -> Iterator[Finding]:
         yield Finding("note", "axolotl sends telemetry", "export AXOLOTL_DO_NOT_TRACK=1 to stop it")
 
 
+@cache
+def _task_names() -> list[str]:
+    """Everything a plain `lm_eval --tasks` finds; reading that index takes seconds."""
+    from lm_eval.tasks import TaskManager
+
+    return list(TaskManager().all_tasks)
+
+
 def _tasks() -> Iterator[Finding]:
     if _found("lm_eval") is None:
         return
-    from lm_eval.tasks import TaskManager
-
-    # Only the index is read: cheap, and exactly what a plain `lm_eval --tasks` looks through.
-    known = TaskManager().all_tasks
-    ours = [name for name in known if name.startswith("s1_")]
+    ours = [name for name in _task_names() if name.startswith("s1_")]
     if "s1_aime" in ours:
         yield Finding("ok", f"lm-eval lists {', '.join(sorted(ours))}")
     else:
@@ -131,7 +136,11 @@ def _settings(cfg: dict) -> Iterator[Finding]:
             "the config does not name the plugin: axolotl would train without it",
             "add `plugins: [s1_plugin.S1Plugin]`",
         )
-    settings = parse(cfg.get("s1"))
+    try:
+        settings = parse(cfg.get("s1"))
+    except ValueError as error:
+        yield Finding("fail", str(error), "mend the `s1:` block")
+        return
     yield Finding("ok", f"s1 block: format {settings.format}, bad rows: {settings.bad_rows}")
     if cfg.get("train_on_inputs"):
         yield Finding("fail", "train_on_inputs contradicts s1", "remove `train_on_inputs`")
@@ -213,10 +222,12 @@ def _data(cfg: dict) -> Iterator[Finding]:
             loaded = loaded[data.get("split") or "train"]
         reader = reader_for(data, loaded.column_names, source)
         problems: list[tuple[int, str]] = []
+        good: list[records.Record] = []
         for number, row in enumerate(loaded, start=1):
             try:
                 record = reader.read(row)
                 records.check_learnable(record, record.answer)
+                good.append(record)
             except records.BadRow as bad:
                 problems.append((number, str(bad)))
         if problems:
@@ -229,12 +240,51 @@ def _data(cfg: dict) -> Iterator[Finding]:
             )
         else:
             yield Finding("ok", f"{source}: {len(loaded)} rows, all readable as {reader.name}")
+        yield from _lengths(cfg, source, good)
+
+
+def _lengths(cfg: dict, source: str, good: list) -> Iterator[Finding]:
+    from transformers import AutoTokenizer
+
+    from s1_plugin import counts
+    from s1_plugin.config import parse
+    from s1_plugin.encoding import TextEncoder
+    from s1_plugin.formats import get_format
+
+    encoder = TextEncoder(
+        AutoTokenizer.from_pretrained(cfg.get("tokenizer_config") or cfg.get("base_model"))
+    )
+    fmt, limit = get_format(parse(cfg.get("s1")).format), int(cfg.get("sequence_len") or 512)
+    lengths = [
+        len(row.input_ids)
+        for start in range(0, len(good), 256)
+        for row in encoder.rows(good[start : start + 256], fmt)
+    ]
+    over = [(length, row) for row, length in enumerate(lengths, start=1) if length > limit]
+    if not over:
+        yield Finding("ok", f"{source}: longest row {max(lengths, default=0)} of {limit} tokens")
+        return
+    message = counts.too_long_message(
+        source, [length for length, _ in over], [row for _, row in over], len(good), limit
+    )
+    chosen = cfg.get("excess_length_strategy") in ("drop", "truncate")
+    yield Finding("note" if chosen else "fail", message)
 
 
 def _evaluation(cfg: dict) -> Iterator[Finding]:
     tasks = cfg.get("lm_eval_tasks")
     if not tasks:
         return
+    tasks = [tasks] if isinstance(tasks, str) else tasks
+    if _found("lm_eval"):
+        known = _task_names()
+        for task in tasks:
+            if task.split(":")[0] not in known:
+                yield Finding(
+                    "fail",
+                    f"lm_eval_tasks names {task}, which lm-eval does not know",
+                    f"our tasks: {', '.join(sorted(t for t in known if t.startswith('s1_')))}",
+                )
     if not cfg.get("apply_chat_template"):
         yield Finding(
             "fail",
