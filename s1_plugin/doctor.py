@@ -172,7 +172,7 @@ def _tokenizer(cfg: dict) -> Iterator[Finding]:
         yield Finding(
             "fail",
             f"cannot load the tokenizer of {name}: {str(error).splitlines()[0]}",
-            "check `base_model`, the network, or `huggingface-cli login` for gated models",
+            "check `base_model`, the network, or `hf auth login` for gated models",
         )
         return
     encoder, fmt = TextEncoder(tokenizer), get_format(parse(cfg.get("s1")).format)
@@ -202,6 +202,7 @@ def _data(cfg: dict) -> Iterator[Finding]:
     from axolotl.utils.dict import DictDefault
 
     from s1_plugin import records
+    from s1_plugin.config import parse
     from s1_plugin.traces import reader_for, source_of
 
     ours = [d for d in cfg.get("datasets") or [] if d.get("type") == "s1_plugin.traces"]
@@ -230,7 +231,12 @@ def _data(cfg: dict) -> Iterator[Finding]:
                 good.append(record)
             except records.BadRow as bad:
                 problems.append((number, str(bad)))
-        if problems:
+        if problems and good and parse(cfg.get("s1")).bad_rows == "skip":
+            yield Finding(
+                "note",
+                f"{source}: {len(problems)} of {len(loaded)} rows will be skipped (bad_rows: skip)",
+            )
+        elif problems:
             for number, problem in islice(problems, 5):
                 yield Finding("fail", f"{source}: row {number}: {problem}")
             yield Finding(

@@ -14,7 +14,8 @@ _FOLDER = click.Path(exists=True, path_type=Path)
 @click.argument("folders", nargs=-1, required=True, type=_FOLDER, metavar="DIR...")
 @click.option(
     "--out",
-    required=True,
+    default="curve",
+    show_default=True,
     type=click.Path(file_okay=False, path_type=Path),
     help="Where curve.json, curve.png and curve.html are written.",
 )

@@ -16,8 +16,8 @@ COVERED = {
     "lm_eval --model hf --model_args pretrained=outputs/s1/model --tasks s1_aime "
     "--apply_chat_template": "test_real_input",
     "make demo": "test_nano runs the same `s1 demo`",
-    "pip install s1-plugin": "test_install (from the checkout)",
-    'pip install "s1-plugin[eval]"': "make setup installs the extras",
+    "pip install .": "test_install",
+    'pip install ".[eval]"': "make setup installs the extras",
     "s1 doctor": "here",
     "s1 configs": "here",
     "s1 doctor axolotl_configs/s1.yaml": "test_real_input (with real data and a tiny model)",
