@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-_CAP, _WAITS = "max_tokens_thinking", "thinking_n_ignore"
+_CAP, _WAITS, _LIMIT = "max_tokens_thinking", "thinking_n_ignore", "control_limit"
 
 
 def expand(kwargs: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -17,8 +17,14 @@ def expand(kwargs: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     ``{"max_tokens_thinking": [500, 1000, "auto"], "thinking_n_ignore": [2, 4]}`` asks for five
     runs: the three caps without Waits, and two and four Waits under ``auto``. With one list, the
-    other setting holds for all of its runs.
+    other setting holds for all of its runs. A list of ``control_limit`` is one run each, and no
+    other setting may be a list then.
     """
+    limits = kwargs.get(_LIMIT)
+    if isinstance(limits, (list, tuple)):
+        if any(isinstance(kwargs.get(name), (list, tuple)) for name in (_CAP, _WAITS)):
+            raise ValueError(f"a list of {_LIMIT} goes with a single {_CAP} and {_WAITS}")
+        return [run for n in dict.fromkeys(limits) for run in expand({**kwargs, _LIMIT: n})]
     caps, waits = kwargs.get(_CAP, "auto"), kwargs.get(_WAITS, 0)
     if isinstance(caps, (list, tuple)) and isinstance(waits, (list, tuple)):
         pairs = [(cap, 0) for cap in caps] + [("auto", n) for n in waits]

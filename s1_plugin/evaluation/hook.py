@@ -8,19 +8,30 @@ lm-eval is overridden, and the driver is chosen by the model in use.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
+from s1_plugin.console import say
 from s1_plugin.forcing.budget import GEN_KWARGS, Budget
+from s1_plugin.forcing.control import CONTROL_KWARGS, Control
+from s1_plugin.forcing.response import Response
 
 REQUEST_TYPE = "s1_budget_forcing"
 
 #: Sampling arguments that are passed on to the engine as they are.
 SAMPLING = ("do_sample", "temperature", "top_p", "top_k", "min_p")
-_OWN = (*GEN_KWARGS, "max_gen_toks", "seed", "format")
+_OWN = (*GEN_KWARGS, *CONTROL_KWARGS, "max_gen_toks", "seed", "format")
 #: Accepted because lm-eval adds them by itself; the format says where generation stops.
 _IGNORED = ("until",)
+
+#: lm-eval's model class: the module whose ``run(lm, requests)`` forces budgets in it.
+DRIVERS = {
+    "HFLM": "s1_plugin.evaluation.hf",
+    "LocalCompletionsAPI": "s1_plugin.evaluation.openai",
+    "VLLM": "s1_plugin.evaluation.vllm",
+}
 
 
 @dataclass(frozen=True)
@@ -53,16 +64,45 @@ def request(context: str, question: str, kwargs: Mapping[str, Any], sample: int 
     if unknown:
         known = ", ".join((*_OWN, *SAMPLING))
         raise ValueError(f"unknown --gen_kwargs {', '.join(unknown)}; s1 tasks know {known}")
+    if not isinstance(context, str):
+        raise ValueError(
+            "lm-eval has left the chat template to the server; budget forcing needs the rendered "
+            "prompt: add tokenizer_backend=huggingface,tokenized_requests=True to --model_args"
+        )
+    budget = Budget.from_gen_kwargs(kwargs)
+    if budget.control and budget.control.rejects:
+        kwargs = _rejecting(kwargs)
+    elif budget.control:
+        context, question = _instructed(context, question, budget.control)
     return Request(
         context=context,
         question=question,
-        budget=Budget.from_gen_kwargs(kwargs),
+        budget=budget,
         max_gen_toks=_number(kwargs, "max_gen_toks", int, 32768, least=1),
         sampling=tuple(sorted(_sampling(kwargs).items())),
         seed=_number(kwargs, "seed", int, 0, least=0),
         format=str(kwargs.get("format", "s1")),
         sample=sample,
     )
+
+
+def _rejecting(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """``kwargs`` with the paper's temperature of 1 where none is set."""
+    if kwargs.get("temperature") is None and kwargs.get("do_sample") is None:
+        return {**kwargs, "temperature": 1.0}
+    if not kwargs.get("temperature", kwargs.get("do_sample")):
+        raise ValueError("control=rejection samples again: greedy decoding would never change")
+    return dict(kwargs)
+
+
+def _instructed(context: str, question: str, control: Control) -> tuple[str, str]:
+    """The prompt and the question with the control's sentence after the question."""
+    asked = question if question in context else question.strip()
+    before, found, after = context.rpartition(asked)
+    if not found:
+        return context, question  # the driver says what is wrong
+    told = control.instruct(asked)
+    return before + told + after, told
 
 
 def _number(kwargs: Mapping[str, Any], name: str, kind: type, default: Any, least: float) -> Any:
@@ -108,8 +148,9 @@ def generate(lm: Any, instances: list[Any]) -> list[str]:
 
     Raises:
         NotImplementedError: if forcing cannot act in this model, with the remedy.
+        RuntimeError: if every single request failed.
     """
-    from lm_eval.models.huggingface import HFLM
+    from s1_plugin.evaluation import rejection
 
     seen: dict[int, int] = {}
     requests = []
@@ -118,13 +159,31 @@ def generate(lm: Any, instances: list[Any]) -> list[str]:
         sample = seen[id(instance)] = seen.get(id(instance), -1) + 1
         context, kwargs, question = instance.arguments
         requests.append(request(context, question, kwargs, sample))
-    if isinstance(lm, HFLM):
-        from s1_plugin.evaluation.hf import run
+    run = _driver(lm)
+    responses = rejection.sample(lambda wanted: run(lm, wanted), requests)
+    _tell_failures(responses)
+    return [json.dumps(r.to_json(), ensure_ascii=False) for r in responses]
 
-        return [json.dumps(r.to_json(), ensure_ascii=False) for r in run(lm, requests)]
+
+def _driver(lm: Any) -> Callable[[Any, Sequence[Request]], list[Response]]:
+    for kind in type(lm).__mro__:
+        if kind.__name__ in DRIVERS:
+            return import_module(DRIVERS[kind.__name__]).run
     raise NotImplementedError(
-        f"s1 tasks cannot force budgets in {type(lm).__name__} yet; use --model hf"
+        f"s1 tasks cannot force budgets in {type(lm).__name__}; use --model hf, or "
+        "--model local-completions with a server"
     )
+
+
+def _tell_failures(responses: Sequence[Response]) -> None:
+    failed = [response for response in responses if response.ended == "failed"]
+    if failed and len(failed) == len(responses):
+        raise RuntimeError(f"all {len(failed)} requests failed; the first: {failed[0].error}")
+    if failed:
+        say(
+            f"{len(failed)} of {len(responses)} requests failed for good and are left out of every "
+            f"metric but `failed`; the first: {failed[0].error}"
+        )
 
 
 def install() -> None:

@@ -24,6 +24,16 @@ DATA_VARIABLE = "S1_EVAL_DATA"
 
 _GRADERS: dict[str, tuple[Callable, Callable]] = {"integer": (integer_correct, extract_integer)}
 
+_METRICS = (
+    "exact_match",
+    "thinking_tokens",
+    "answer_tokens",
+    "waits",
+    "capped",
+    "unanswered",
+    "failed",
+)
+
 
 class S1Task(ConfigurableTask):
     """One benchmark under budget forcing.
@@ -113,7 +123,11 @@ class S1Task(ConfigurableTask):
     # -- results ------------------------------------------------------------------------------
 
     def process_results(self, doc: dict, results: list[Any]) -> dict[str, Any]:
-        """Metrics of one problem; with several budgets each name carries its budget."""
+        """Metrics of one problem; with several budgets each name carries its budget.
+
+        A request that failed for good has no metric but ``failed``: lm-eval takes its means, and
+        their standard errors, over the problems that have one.
+        """
         correct, extract = _GRADERS[self._metadata.get("grader", "integer")]
         gold = self.doc_to_target(doc)
         budgets = expand(self.config.generation_kwargs or {})
@@ -122,6 +136,10 @@ class S1Task(ConfigurableTask):
             label = hook.Budget.from_gen_kwargs(generation).label
             suffix = f"@{label}" if len(budgets) > 1 else ""
             response = json.loads(response[0] if isinstance(response, list) else response)
+            failed = response["ended"] == "failed"
+            metrics[f"failed{suffix}"] = float(failed)
+            if failed:
+                continue
             metrics |= {
                 f"exact_match{suffix}": float(correct(response["answer"], gold)),
                 f"thinking_tokens{suffix}": response["thinking_tokens"],
@@ -150,8 +168,7 @@ class S1Task(ConfigurableTask):
         suffixes = [f"@{hook.Budget.from_gen_kwargs(b).label}" for b in budgets]
         if len(suffixes) == 1:
             suffixes = [""]
-        names = ("exact_match", "thinking_tokens", "answer_tokens", "waits", "capped", "unanswered")
-        return [name + suffix for suffix in suffixes for name in names]
+        return [name + suffix for suffix in suffixes for name in _METRICS]
 
     @property
     def _metadata(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from s1_plugin.encoding import TextEncoder
+from s1_plugin.forcing.control import Control
 from s1_plugin.formats import TraceFormat
 
 #: Tokens that ``auto`` leaves for the answer (s1's evaluation fork of lm-eval).
@@ -43,6 +44,7 @@ class Budget:
         forced_answer: what follows the answer delimiter when thinking is cut at its cap; None
             means the format's own (s1: ``Final Answer:`` on a line of its own).
         answer_reserve: tokens that "auto" leaves for the answer.
+        control: one of the paper's other control methods, on top of the budget.
 
     Raises:
         ValueError: if a value makes no sense or two contradict; the message says what would do.
@@ -54,6 +56,7 @@ class Budget:
     min_thinking: int = 0
     forced_answer: str | None = None
     answer_reserve: int = ANSWER_RESERVE
+    control: Control | None = None
 
     def __post_init__(self) -> None:
         if self.cap != "auto":
@@ -73,6 +76,12 @@ class Budget:
             )
         if self.forced_answer is not None and not isinstance(self.forced_answer, str):
             raise ValueError(f"forced_answer must be a string, got {self.forced_answer!r}")
+        forces = self.cap != "auto" or self.waits or self.min_thinking
+        if self.control and self.control.rejects and forces:
+            raise ValueError(
+                "control=rejection forces nothing: set control_limit, and remove "
+                "max_tokens_thinking, thinking_n_ignore and min_tokens_thinking"
+            )
 
     @property
     def wait_texts(self) -> tuple[str, ...]:
@@ -92,12 +101,14 @@ class Budget:
             given["wait_text"] = tuple(given["wait_text"])
         elif "wait_text" in given:  # a string that lm-eval's parser read as a number
             given["wait_text"] = str(given["wait_text"])
-        return cls(**given)
+        return cls(**given, control=Control.from_gen_kwargs(kwargs))
 
     @property
     def label(self) -> str:
         """Short name for metrics and plots, such as ``cap500`` or ``auto+2xWait``."""
         name = "auto" if self.cap == "auto" else f"cap{self.cap}"
+        if self.control:
+            name = f"{self.control.label}+{name}"
         if self.min_thinking:
             name += f"+min{self.min_thinking}"
         if self.waits:
