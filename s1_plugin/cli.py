@@ -10,6 +10,7 @@ from s1_plugin import __version__
 
 #: name -> "module:attribute", one line of help. Imported only when called, so `s1 --help` is quick.
 _COMMANDS = {
+    "ask": ("s1_plugin.commands.ask:ask", "Ask a model a question and watch it think on a budget."),
     "demo": ("s1_plugin.commands.demo:demo", "Train the nano model, evaluate it, draw the curve."),
     "doctor": ("s1_plugin.commands.doctor:doctor", "Check the installation and a config."),
     "curve": ("s1_plugin.commands.curve:curve", "Draw accuracy against thinking tokens."),
@@ -42,6 +43,7 @@ def main() -> None:
     axolotl train axolotl_configs/s1.yaml
     lm_eval --model hf --model_args pretrained=DIR --tasks s1_aime --apply_chat_template
     s1 curve RESULTS
+    s1 ask DIR "How many r in raspberry?" --waits 2
     """
 
 

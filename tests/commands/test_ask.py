@@ -1,0 +1,124 @@
+"""`s1 ask` with a real tiny model, and with a local server."""
+
+import re
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from s1_plugin.commands.ask import ask
+from s1_plugin.commands.live import Live, printable
+from s1_plugin.forcing.transformers import BudgetForcing
+from tests.forcing.test_openai import SECRET, encoder, hash_server, job, naive  # noqa: F401
+
+QUESTION = "Last digit of the sum: a7 b3"
+
+
+@pytest.fixture(scope="module")
+def model(nano_base, tmp_path_factory):
+    """A folder with the nano model, its weights random."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("random")
+    AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(nano_base)).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(nano_base).save_pretrained(folder)
+    return folder
+
+
+def run(*arguments, code=0, **how):
+    result = CliRunner().invoke(ask, [str(a) for a in arguments], **how)
+    assert result.exit_code == code, result.output
+    return result
+
+
+def test_a_local_model_thinks_within_its_cap_and_answers(model):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    result = run(model, QUESTION, "--cap", 9, "--waits", 2, "--max-tokens", 60)
+    forcing = BudgetForcing(AutoTokenizer.from_pretrained(model), cap=9, waits=2)
+    ids = torch.tensor([forcing.prompt(QUESTION)])
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    loaded = AutoModelForCausalLM.from_pretrained(model)
+    loaded.generate(**inputs, **forcing.kwargs(inputs, max_new_tokens=60), do_sample=False)
+    (want,) = forcing.responses()
+    assert re.sub(r"\[\[|\]\]", "", result.stdout) == printable(want.text) + "\n"
+    assert "[[<|im_start|>think]]" in result.stdout
+    assert f"thinking: {want.thinking_tokens} tokens" in result.stderr
+    assert f"answer: {want.answer_tokens} tokens" in result.stderr
+    # The same question through a pipe; another seed draws something else.
+    assert run(model, "--cap", 9, "--max-tokens", 60, input=QUESTION + "\n").stdout
+    drawn = [
+        run(model, QUESTION, "--cap", 9, "--max-tokens", 60, "--temperature", 1, "--seed", n).stdout
+        for n in (1, 1, 2)
+    ]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_a_server_by_its_address(encoder, nano_base, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    with hash_server(encoder) as server:
+        address = server.url.removesuffix("/completions")
+        how = ("--tokenizer", nano_base, "--cap", 60, "--waits", 1, "--max-tokens", 120)
+        result = run(address, "1+2", *how)
+        want, state = naive(server.model, encoder, job(encoder, "1+2", 60, 1, 120))
+        server.faults.extend([("none",), ("status", 400, {}, f"no, {SECRET}")])
+        failed = run(address, "1+2", *how, code=1)
+    text = "<|im_start|>think" + encoder.tokenizer.decode(want)
+    assert re.sub(r"\[\[|\]\]", "", result.stdout) == text + "\n"
+    assert result.stdout.count("[[") >= 3 and "[[Wait]]" in result.stdout
+    assert f"thinking: {state.thinking_tokens} tokens, 1 Wait," in result.stderr
+    assert "HTTP 400: no, ***" in failed.stderr and SECRET not in failed.output + failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["/no/such/model", "hi"], "a folder, a hub id or the http address"),
+        (["http://127.0.0.1:9/v1", "hi"], "--model-name"),
+        (["http://me:secret@127.0.0.1:9/v1", "hi"], "OPENAI_API_KEY"),
+        (["MODEL", "hi", "--format", "s2"], "known formats"),
+        (["MODEL", "hi", "--cap", "40", "--max-tokens", "20"], "no room for an answer"),
+        (["MODEL", " "], "question is empty"),
+        (["MODEL", "hi", "--cap", "many"], "many"),
+    ],
+)
+def test_what_cannot_work_is_said(model, arguments, message):
+    arguments = [str(model) if a == "MODEL" else a for a in arguments]
+    result = CliRunner().invoke(ask, arguments)
+    assert result.exit_code in (1, 2) and message in result.output + result.stderr
+    assert "secret" not in result.output + result.stderr and "Traceback" not in result.output
+
+
+def shown(encoder, pieces, colour=False):  # noqa: F811
+    out = []
+    live = Live(lambda ids: encoder.tokenizer.decode(ids), out.append, colour)
+    for text, forced in pieces:
+        for token in encoder.text_ids(text):
+            live.token(token, forced)
+    live.end()
+    return out
+
+
+def test_characters_come_whole_and_as_soon_as_they_are(encoder):  # noqa: F811
+    out = shown(encoder, [("aé漢🙂\n", False)])
+    assert out == ["a", "é", "漢", "🙂", "\n"]
+    broken = encoder.text_ids("漢")[:2]
+    live = Live(lambda ids: encoder.tokenizer.decode(ids), out.append, False)
+    for token in broken:
+        live.token(token, False)
+    live.end()
+    assert "\ufffd" in out[-1]
+
+
+def test_the_terminal_is_not_steered(encoder):  # noqa: F811
+    text = "".join(shown(encoder, [("\x1b]0;owned\x07\x1b[2J\r\x9b1m\u202eabc\ttab\n", False)]))
+    assert text == "\\x1b]0;owned\\x07\\x1b[2J\\r\\x9b1m\\u202eabc\ttab\n"
+
+
+def test_forced_text_stands_out(encoder):  # noqa: F811
+    pieces = [("a", False), ("Wait", True), ("b\n", False), ("\n.", True)]
+    assert "".join(shown(encoder, pieces)) == "a[[Wait]]b\n[[\n.]]"
+    assert "".join(shown(encoder, pieces, colour=True)) == (
+        "a\x1b[7mWait\x1b[0mb\n\n\x1b[7m.\x1b[0m"
+    )
