@@ -147,11 +147,13 @@ class TextEncoder:
         """Token ids of scaffold text such as ``<|im_start|>think``."""
         return self.encode([Piece(text)])
 
-    def control_id(self, token: str) -> int | None:
-        """The id of ``token`` if it is a token of its own (added or not), else None."""
-        if token in self.added:
-            return self.added[token]
-        ids = self.text_ids(token)
+    def control_id(self, delimiter: str) -> int | None:
+        """The id by which ``delimiter`` is seen in a stream of tokens: its only one (added or
+        not), or the first of several if that is an added token; None if there is no such id."""
+        first = self.split([Piece(delimiter)])[0]
+        if isinstance(first, int):
+            return first
+        ids = self.scaffold_ids(delimiter)
         return ids[0] if len(ids) == 1 else None
 
     # -- prompts and rows -----------------------------------------------------------------
@@ -244,11 +246,8 @@ class TextEncoder:
     # -- checks ---------------------------------------------------------------------------
 
     def missing_tokens(self, fmt: TraceFormat) -> list[str]:
-        """Tokens of ``fmt`` that should be one token each and are not in this tokenizer.
-
-        ``<|endoftext|>`` is not needed: a tokenizer without it cannot produce it.
-        """
-        needed = {*fmt.end_of_thinking, *fmt.stop} - {"<|endoftext|>"}
+        """Ends and stops of ``fmt`` that no single token shows, those it calls optional apart."""
+        needed = {*fmt.end_of_thinking, *fmt.stop} - {*fmt.optional}
         return sorted(token for token in needed if self.control_id(token) is None)
 
     def _self_check(self) -> None:

@@ -7,7 +7,7 @@ Python: the tokenizer comes in as a `TextEncoder`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -59,20 +59,28 @@ class Budget:
     control: Control | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.wait_text, list):
+            object.__setattr__(self, "wait_text", tuple(self.wait_text))
         if self.cap != "auto":
-            _whole("max_tokens_thinking (if not `auto`)", self.cap)
-        _whole("thinking_n_ignore", self.waits)
-        _whole("min_tokens_thinking", self.min_thinking)
+            _whole("max_tokens_thinking (cap), if not `auto`,", self.cap)
+        _whole("thinking_n_ignore (waits)", self.waits)
+        _whole("min_tokens_thinking (min_thinking)", self.min_thinking)
         _whole("answer_reserve", self.answer_reserve, least=1)
         texts = self.wait_text if isinstance(self.wait_text, tuple) else (self.wait_text,)
         if not texts or not all(isinstance(text, str) for text in texts):
             raise ValueError(
-                f"thinking_n_ignore_str must be a string or strings, got {self.wait_text!r}"
+                "thinking_n_ignore_str (wait_text) must be a string or a list of strings (at least "
+                f"one), got {self.wait_text!r}"
             )
         if self.cap != "auto" and self.min_thinking > self.cap:
             raise ValueError(
                 f"min_tokens_thinking {self.min_thinking} contradicts max_tokens_thinking "
                 f"{self.cap}; lower one or raise the other"
+            )
+        if self.cap == 0 and self.waits:
+            raise ValueError(
+                f"thinking_n_ignore {self.waits} contradicts max_tokens_thinking 0: without "
+                "thinking there is no end to replace; raise the cap, or set thinking_n_ignore to 0"
             )
         if self.forced_answer is not None and not isinstance(self.forced_answer, str):
             raise ValueError(f"forced_answer must be a string, got {self.forced_answer!r}")
@@ -97,9 +105,8 @@ class Budget:
             for name, key in zip(names, GEN_KWARGS, strict=True)
             if kwargs.get(key) is not None
         }
-        if isinstance(given.get("wait_text"), list):
-            given["wait_text"] = tuple(given["wait_text"])
-        elif "wait_text" in given:  # a string that lm-eval's parser read as a number
+        if isinstance(given.get("wait_text"), (int, float)):
+            # a string that lm-eval's parser read as a number
             given["wait_text"] = str(given["wait_text"])
         return cls(**given, control=Control.from_gen_kwargs(kwargs))
 
@@ -160,16 +167,21 @@ def plan(
         context: longest sequence of the model, None if unknown.
 
     Raises:
-        ValueError: if the prompt leaves no room, or the cap leaves none for an answer.
+        ValueError: if the prompt leaves no room, or the cap leaves none for an answer, or if the
+            tokenizer cannot show the format's delimiters.
     """
     start = encoder.scaffold_ids(fmt.think_start)
     natural = tuple(encoder.scaffold_ids(fmt.answer_start))
     suffix = fmt.forced_answer if budget.forced_answer is None else budget.forced_answer
     capped = natural + tuple(encoder.text_ids(suffix))
     newline = tuple(encoder.text_ids("\n"))
-    ends = [encoder.control_id(token) for token in fmt.end_of_thinking]
-    stops = [encoder.control_id(token) for token in fmt.stop]
-
+    ends = _delimiters(encoder, fmt, "end_of_thinking")
+    stops = _delimiters(encoder, fmt, "stop")
+    if natural[0] not in ends:
+        raise ValueError(
+            f"format {fmt.name!r}: a model that writes {fmt.answer_start!r} itself would not be "
+            "seen to end its thinking; let answer_start begin with a token in end_of_thinking"
+        )
     room = max_new_tokens
     if context is not None:
         room = min(room, context - prompt_length - len(start))
@@ -177,42 +189,80 @@ def plan(
     if room < closing + 1:
         raise ValueError(
             f"a prompt of {prompt_length} tokens leaves no room for an answer in a context of "
-            f"{context} tokens with max_gen_toks {max_new_tokens}; use a model with a longer "
-            "context, or raise max_gen_toks"
+            f"{context} tokens with max_gen_toks (max_new_tokens) {max_new_tokens}; use a model "
+            "with a longer context, or raise max_gen_toks"
         )
     if budget.cap == "auto":
         total = max_new_tokens if context is None else min(max_new_tokens, context)
+        context_bound = total < max_new_tokens
         cap = total - prompt_length - len(start) - len(natural) - budget.answer_reserve
         if cap < 1:
             raise ValueError(
-                f"max_tokens_thinking=auto leaves {cap} thinking tokens: {total} (the "
-                f"smaller of max_gen_toks and the context) less {prompt_length} prompt tokens, "
-                f"{len(start) + len(natural)} delimiter tokens and {budget.answer_reserve} for the "
-                "answer; raise max_gen_toks or set a cap"
+                f"max_tokens_thinking=auto leaves {cap} thinking tokens: {total} (the smaller of "
+                f"max_gen_toks, or max_new_tokens, and the context) less {prompt_length} prompt "
+                f"tokens, {len(start) + len(natural)} delimiter tokens and {budget.answer_reserve} "
+                "for the answer; raise max_gen_toks or set a cap"
+            )
+        if budget.answer_reserve <= closing - len(natural):
+            raise ValueError(
+                f"answer_reserve {budget.answer_reserve} is too small: {closing - len(natural)} "
+                "tokens are put in when thinking is cut, and an answer must follow; raise it"
+            )
+        if cap < budget.min_thinking and not context_bound:
+            raise ValueError(
+                f"min_tokens_thinking {budget.min_thinking} contradicts max_tokens_thinking=auto, "
+                f"which is {cap} here; lower it, or raise max_gen_toks"
             )
     else:
         cap = budget.cap
         if cap + closing + 1 > max_new_tokens:
             raise ValueError(
                 f"max_tokens_thinking {cap} leaves no room for an answer within max_gen_toks "
-                f"{max_new_tokens}; raise max_gen_toks to at least "
+                f"(max_new_tokens) {max_new_tokens}; raise max_gen_toks to at least "
                 f"{cap + closing + budget.answer_reserve}"
             )
-    if budget.cap == "auto":
-        fits, context_bound = cap, context is not None and context < max_new_tokens
-    else:
-        fits = max(room - closing - min(budget.answer_reserve, (room - closing) // 2), 0)
+        spare = room - closing
+        fits = spare - max(min(budget.answer_reserve, spare // 2), 1)
         context_bound = room < max_new_tokens and cap > fits
+        cap = min(cap, fits) if context_bound else cap
     return Plan(
-        cap=fits if context_bound else cap,
+        cap=cap,
         context_bound=context_bound,
         waits=budget.waits,
         min_thinking=budget.min_thinking,
         wait_ids=tuple(tuple(encoder.text_ids(text)) for text in budget.wait_texts),
-        end_ids=frozenset(i for i in ends if i is not None),
+        end_ids=ends,
         natural_end=natural,
         capped_end=capped,
         newline=newline,
-        stop_ids=frozenset(i for i in stops if i is not None),
+        stop_ids=stops,
         max_new_tokens=room,
     )
+
+
+def _delimiters(encoder: TextEncoder, fmt: TraceFormat, field: str) -> frozenset[int]:
+    """The ids by which the delimiters in ``field`` of ``fmt`` are seen."""
+    ids = {text: encoder.control_id(text) for text in getattr(fmt, field)}
+    missing = [text for text, i in ids.items() if i is None and text not in fmt.optional]
+    found = frozenset(i for i in ids.values() if i is not None)
+    if missing or not found:
+        raise ValueError(
+            f"format {fmt.name!r}: the tokenizer has no single token for {missing or list(ids)} in "
+            f"{field}, and several ordinary tokens are seen too late; use a delimiter that is, or "
+            "begins with, one of the tokenizer's added tokens, or another format"
+        )
+    return found
+
+
+def lacking(encoder: TextEncoder, fmt: TraceFormat, prompt: Sequence[int]) -> list[int]:
+    """The tokens of the thinking prefix that must still follow ``prompt``: none if it ends with
+    the prefix (some chat templates open the thinking themselves, newline included), all of it
+    after a bare generation prompt."""
+    opened = encoder.scaffold_ids(fmt.think_start + fmt.think_open)
+    if list(prompt[-len(opened) :]) == opened:
+        return []
+    start = encoder.scaffold_ids(fmt.think_start)
+    for size in range(len(start), 0, -1):
+        if list(prompt[-size:]) == start[:size]:
+            return start[size:]
+    return start
