@@ -6,10 +6,12 @@ special tokens dropped, unknown parameters refused. Faults are taken from a queu
 
 import hashlib
 import json
+import random
 import threading
 import time
 from collections import deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.request import Request, urlopen
 
 PLAIN = {"model", "prompt", "max_tokens", "temperature", "top_p", "stream", "seed", "logit_bias"}
 PLAIN |= {"stop"}
@@ -79,6 +81,8 @@ class Server:
         limit: most tokens of one reply, whatever is asked for.
     """
 
+    context = 2048
+
     def __init__(self, model, tokenizer, *, eos, ids=True, special=True, limit=10**9, bias=True):
         self.model, self.tokenizer, self.eos = model, tokenizer, set(eos)
         self.ids, self.special, self.limit, self.bias = ids, special, limit, bias
@@ -138,6 +142,38 @@ class Server:
         return self.tokenizer.decode(ids, skip_special_tokens=not self.special)
 
 
+class Proxy(Server):
+    """The replies of another server, with faults put in."""
+
+    def __init__(self, url, context):
+        super().__init__(None, None, eos=())
+        self.upstream, self.context = url, context
+
+    def events(self, request):
+        headers = {"Content-Type": "application/json"}
+        post = Request(self.upstream, json.dumps(request).encode(), headers)
+        with urlopen(post, timeout=60) as reply:
+            for line in reply:
+                if line.startswith(b"data: {"):
+                    yield json.loads(line.removeprefix(b"data: "))
+
+
+def some_faults(count, seed=0):
+    """``count`` faults of every kind among seven times as many requests that go well."""
+    kinds = [
+        ("status", 429, {"Retry-After": "0"}),
+        ("status", 500, {}),
+        ("status", 503, {}),
+        ("drop", 0),
+        ("drop", 2),
+        ("cut", 1),
+        ("half", 1),
+    ]
+    faults = [kinds[i % len(kinds)] for i in range(count)] + [("none",)] * 7 * count
+    random.Random(seed).shuffle(faults)
+    return faults
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     owner: Server
@@ -146,7 +182,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self):
-        self._send(200, {"data": [{"id": "tiny", "max_model_len": 2048}]})
+        self._send(200, {"data": [{"id": "tiny", "max_model_len": self.owner.context}]})
 
     def do_POST(self):
         owner = self.owner

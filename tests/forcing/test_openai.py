@@ -96,44 +96,56 @@ def grid(encoder, caps=(0, 1, 7, 30, 90), waits=(0, 1, 3)):
     ]
 
 
-def test_greedy_equals_the_multi_round_procedure(encoder):
-    tokenizer = encoder.tokenizer
-    ends = ids_of(encoder, "<|im_end|>", "<|im_start|>")
-    model = biased_model(len(tokenizer) + 8, ends, every=23)
-    chance = random.Random(0)
-    questions = ["+".join(str(chance.randint(0, 9)) for _ in range(n)) for n in (3, 5)]
-    cells = [(q, c, n) for q in questions for c in (1, 13, 50, 80) for n in (0, 1, 3)]
-    jobs = [job(encoder, q, cap, waits, 110) for q, cap, waits in cells]
-    eos = ids_of(encoder, "<|im_end|>", "<|endoftext|>")
-    with completion_server.Server(TorchModel(model, len(tokenizer)), tokenizer, eos=eos) as server:
-        got = run(server, encoder, jobs)
+def against_oracle(model, tokenizer, jobs, got):
+    """Compares responses with the multi-round procedure; counts how thinking ended, and ties."""
     seen = {"natural": 0, "cap": 0, "waits": 0, "ties": 0}
-    for (_, cap, waits), one, (response, _) in zip(cells, jobs, got, strict=True):
+    for one, (response, _) in zip(jobs, got, strict=True):
         want = multi_round(
             model,
             tokenizer,
             list(one.prompt),
-            cap=cap,
-            waits=waits,
+            cap=one.plan.cap,
+            waits=one.plan.waits,
             wait_text="Wait",
-            max_new_tokens=110,
+            max_new_tokens=one.plan.max_new_tokens,
             vocabulary=len(tokenizer),
         )
+        assert response.error == ""
         if response.token_ids != want.tokens:
-            both = zip(response.token_ids, want.tokens, strict=False)
-            at = next(i for i, (a, b) in enumerate(both) if a != b)
+            pairs = itertools.zip_longest(response.token_ids, want.tokens)
+            at = next(i for i, (a, b) in enumerate(pairs) if a != b)
             prefix = [*one.prompt, *want.tokens[:at]]
-            with torch.inference_mode():
-                assert two_best_are_tied(model, prefix, len(tokenizer)), (cap, waits, at)
+            assert two_best_are_tied(model, prefix, len(tokenizer)) or two_best_are_tied(
+                model, prefix, len(tokenizer), one.plan.end_ids
+            ), (one.plan.cap, one.plan.waits, at)
             seen["ties"] += 1
             continue
-        assert response.thinking_tokens == want.thinking_tokens <= cap
+        assert response.thinking_tokens == want.thinking_tokens <= one.plan.cap
         assert (response.waits, response.ended) == (want.waits, want.ended)
-        assert (response.finished, response.error) == (want.finished, "")
+        assert response.finished == want.finished
         seen[want.ended] += 1
         seen["waits"] += want.waits
-    assert seen["natural"] >= 5 and seen["cap"] >= 5 and seen["waits"] >= 10, seen
-    assert seen["ties"] <= 1, seen
+    print(seen)
+    assert seen["ties"] <= len(jobs) // 100, seen
+    return seen
+
+
+def sums(count, seed=0):
+    chance = random.Random(seed)
+    return ["+".join(str(chance.randint(0, 9)) for _ in range(n + 2)) for n in range(count)]
+
+
+def test_greedy_equals_the_multi_round_procedure(encoder):
+    tokenizer = encoder.tokenizer
+    ends = ids_of(encoder, "<|im_end|>", "<|im_start|>")
+    model = biased_model(len(tokenizer) + 8, ends, every=23)
+    cells = itertools.product(sums(10), (1, 13, 30, 45, 62), (0, 1, 3))
+    jobs = [job(encoder, q, cap, waits, 90) for q, cap, waits in cells]
+    eos = ids_of(encoder, "<|im_end|>", "<|endoftext|>")
+    with completion_server.Server(TorchModel(model, len(tokenizer)), tokenizer, eos=eos) as server:
+        got = run(server, encoder, jobs)
+    seen = against_oracle(model, tokenizer, jobs, got)
+    assert seen["natural"] >= 20 and seen["cap"] >= 50 and seen["waits"] >= 50, seen
 
 
 @pytest.mark.parametrize("how", [{}, {"limit": 5}, {"ids": False}, {"ids": False, "limit": 5}])
