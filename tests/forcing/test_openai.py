@@ -8,7 +8,6 @@ import time
 from dataclasses import replace
 
 import pytest
-import torch
 
 from s1_plugin.encoding import TextEncoder, decode
 from s1_plugin.forcing.budget import Budget, plan
