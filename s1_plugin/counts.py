@@ -24,6 +24,8 @@ class Counts:
     reader: str
     rows: int = 0
     bad: int = 0
+    #: Rows whose system message is not trained on.
+    system: int = 0
     over_long: int = 0
     kept: int = 0
     over_long_strategy: str = ""
@@ -41,6 +43,8 @@ class Counts:
         ]
         if self.bad:
             parts.append(f"{self.bad} bad rows SKIPPED (s1.bad_rows: skip)")
+        if self.system:
+            parts.append(system_messages(self.system))
         if self.over_long:
             done = {"drop": "DROPPED", "truncate": "TRUNCATED"}[self.over_long_strategy]
             parts.append(
@@ -48,6 +52,14 @@ class Counts:
                 f"(excess_length_strategy), {self.over_long} answers lost with them"
             )
         return "; ".join(parts)
+
+
+def system_messages(number: int) -> str:
+    """What is said of rows that came with a system message."""
+    return (
+        f"{number} system messages NOT USED (the chat template's own stands in training as it "
+        "does in evaluation)"
+    )
 
 
 def key_of(data: Mapping[str, object]) -> str:
@@ -76,14 +88,14 @@ def load(folder: Path) -> Mapping[str, Counts]:
 
 
 def too_long_message(
-    source: str, lengths: Sequence[int], rows: Sequence[int], total: int, sequence_len: int
+    source: str, lengths: Sequence[int], places: Sequence[str], total: int, sequence_len: int
 ) -> str:
     """The error for rows over the sequence length: how many, how long, what to set.
 
-    ``lengths`` are those of the over-long rows, ``rows`` their numbers (from 1).
+    ``lengths`` are those of the over-long rows, ``places`` where they stand.
     """
-    worst = sorted(zip(lengths, rows, strict=True), reverse=True)
-    listed = ", ".join(f"{length} (row {row})" for length, row in worst[:5])
+    worst = sorted(zip(lengths, places, strict=True), key=lambda pair: -pair[0])
+    listed = ", ".join(f"{length} ({place})" for length, place in worst[:5])
     return (
         f"{source}: {len(lengths)} of {total} rows are longer than sequence_len {sequence_len}; "
         f"the longest are {listed}. Cutting a row cuts its answer off (the paper's 4,096-token "

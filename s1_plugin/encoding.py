@@ -250,6 +250,23 @@ class TextEncoder:
         needed = {*fmt.end_of_thinking, *fmt.stop} - {*fmt.optional}
         return sorted(token for token in needed if self.control_id(token) is None)
 
+    def unfit(self, fmt: TraceFormat) -> str | None:
+        """Why this tokenizer and its chat template cannot teach ``fmt``; None if they can."""
+        missing = self.missing_tokens(fmt)
+        if missing:
+            return (
+                f"the tokenizer has no single token for {', '.join(missing)}, which the format "
+                f"{fmt.name!r} needs; use a model that has them (Qwen2.5 for s1, Qwen3 for "
+                "think-tags), add them with `tokens:`, or choose another `s1.format`"
+            )
+        if not self.template.closing.startswith(fmt.stop):
+            return (
+                f"the chat template ends a turn with {self.template.closing!r}, and the format "
+                f"{fmt.name!r} stops at {' or '.join(fmt.stop)}: the model would not learn to "
+                "stop; use a ChatML template (`chat_template: chatml`)"
+            )
+        return None
+
     def _self_check(self) -> None:
         sample = "One. Two\n\nthree?  $x^2$\n"
         whole = self.tokenizer(sample, add_special_tokens=False)["input_ids"]

@@ -73,6 +73,7 @@ _MARKUP = (
 )
 _USER = {"user", "human"}
 _ASSISTANT = {"assistant", "gpt"}
+_SYSTEM = {"system"}
 
 
 def split_markup(text: str, field: str) -> tuple[str, str]:
@@ -101,8 +102,13 @@ def _conversation(field: str, role_key: str, text_key: str) -> Callable[[Row], R
         for number, message in enumerate(messages):
             if not isinstance(message, Mapping) or role_key not in message:
                 raise BadRow(f"{field}[{number}]", f"has no {role_key!r}", "remove the row")
-            if message[role_key] in _USER | _ASSISTANT:
-                turns.append((message[role_key], message))
+            role = str(message[role_key])
+            if role in _USER | _ASSISTANT:
+                turns.append((role, message))
+            elif role not in _SYSTEM:
+                raise BadRow(f"{field}[{number}]", f"has the role {role!r}", "remove the row")
+            if message.get("tool_calls"):
+                raise BadRow(f"{field}[{number}]", "calls tools", "remove the row")
         if len(turns) != 2 or turns[0][0] not in _USER or turns[1][0] not in _ASSISTANT:
             raise BadRow(
                 field,
@@ -116,6 +122,14 @@ def _conversation(field: str, role_key: str, text_key: str) -> Callable[[Row], R
     return read
 
 
+def _system_message(field: str, role_key: str, text_key: str) -> Callable[[Row], bool]:
+    def has(row: Row) -> bool:
+        texts = [m.get(text_key) for m in row[field] if str(m[role_key]) in _SYSTEM]
+        return any(isinstance(text, str) and text.strip() for text in [row.get("system"), *texts])
+
+    return has
+
+
 def columns(question: str, thinking: str, answer: str) -> Callable[[Row], Record]:
     """A reader for three named columns; thinking may be a string or a list of strings."""
 
@@ -127,11 +141,16 @@ def columns(question: str, thinking: str, answer: str) -> Callable[[Row], Record
 
 @dataclass(frozen=True)
 class Reader:
-    """A published layout: its name, the columns that give it away, and how to read a row."""
+    """A published layout: its name, the columns that give it away, and how to read a row.
+
+    ``has_system`` says of a row that was read whether it came with a system message. That is not
+    trained on: a model is asked with the chat template's own, as the authors ask theirs.
+    """
 
     name: str
     needs: frozenset[str]
     read: Callable[[Row], Record]
+    has_system: Callable[[Row], bool] = lambda row: False
 
 
 def _limo(row: Row) -> Record:
@@ -140,7 +159,8 @@ def _limo(row: Row) -> Record:
     if "</think>" in solution:
         thinking, answer = split_markup(solution, "solution")
         return Record(_text(row, "question"), thinking, answer)
-    if isinstance(row["answer"], int):  # Arrow types a column of digits as integers
+    # Arrow types a column of digits as integers.
+    if isinstance(row["answer"], int) and not isinstance(row["answer"], bool):
         row = {**row, "answer": str(row["answer"])}
     return Record(_text(row, "question"), solution, _text(row, "answer"))
 
@@ -161,8 +181,14 @@ READERS: tuple[Reader, ...] = (
         "conversations",
         frozenset({"conversations"}),
         _conversation("conversations", "from", "value"),
+        _system_message("conversations", "from", "value"),
     ),
-    Reader("messages", frozenset({"messages"}), _conversation("messages", "role", "content")),
+    Reader(
+        "messages",
+        frozenset({"messages"}),
+        _conversation("messages", "role", "content"),
+        _system_message("messages", "role", "content"),
+    ),
     Reader("LIMO", frozenset({"question", "solution", "answer"}), _limo),
 )
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from s1_plugin import counts, records
+from s1_plugin import counts, files, records
 from s1_plugin.config import S1Config, parse
 from s1_plugin.console import say
 from s1_plugin.encoding import TextEncoder
 from s1_plugin.formats import get_format
 
-# Columns of the intermediate data set; the last two do not reach the trainer.
-_COLUMNS = ("input_ids", "attention_mask", "labels", "s1_row", "s1_problem")
+# Columns of the intermediate data set; the last three do not reach the trainer.
+_OURS = ("s1_row", "s1_problem", "s1_system")
+_COLUMNS = ("input_ids", "attention_mask", "labels", *_OURS)
 _LISTED_PROBLEMS = 20
 
 
@@ -80,16 +81,14 @@ def prepare(
     reader = reader_for(ds_cfg, dataset.column_names, source)
     encoder = TextEncoder(tokenizer)
     fmt = get_format(settings.format)
-    missing = encoder.missing_tokens(fmt)
-    if missing:
-        raise ValueError(
-            f"the tokenizer of {cfg.base_model} has no single token for {', '.join(missing)}, "
-            f"which the format {fmt.name!r} needs; use a Qwen2.5 model, or another `s1.format`"
-        )
+    unfit = encoder.unfit(fmt)
+    if unfit:
+        raise ValueError(f"{cfg.base_model}: {unfit}")
 
     def encode(batch: dict[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
         good: list[records.Record] = []
         problems: list[str] = []
+        system: list[bool] = []
         for position in range(len(indices)):
             row = {name: values[position] for name, values in batch.items()}
             try:
@@ -97,8 +96,10 @@ def prepare(
                 records.check_learnable(record, record.answer)
             except records.BadRow as bad:
                 problems.append(str(bad))
+                system.append(False)
             else:
                 problems.append("")
+                system.append(reader.has_system(row))
                 good.append(record)
         encoded = iter(encoder.rows(good, fmt))
         out: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
@@ -107,29 +108,41 @@ def prepare(
             out["input_ids"].append(one.input_ids if one else [])
             out["attention_mask"].append([1] * len(one.input_ids) if one else [])
             out["labels"].append(one.labels if one else [])
-            out["s1_row"].append(index + 1)
+            out["s1_row"].append(index)
             out["s1_problem"].append(problem)
-        return out
+        return out | {"s1_system": system}
 
-    tokenised = dataset.map(
-        encode,
-        with_indices=True,
-        batched=True,
-        batch_size=256,
-        num_proc=process_count if process_count and len(dataset) > 2000 else None,
-        remove_columns=dataset.column_names,
-        load_from_cache_file=False,
-        desc=f"Encoding traces ({fmt.name})",
-    )
-    return _checked(tokenised, source, reader.name, settings, cfg, ds_cfg)
+    try:
+        tokenised = dataset.map(
+            encode,
+            with_indices=True,
+            batched=True,
+            batch_size=256,
+            num_proc=process_count if process_count and len(dataset) > 2000 else None,
+            remove_columns=dataset.column_names,
+            load_from_cache_file=False,
+            desc=f"Encoding traces ({fmt.name})",
+        )
+    except UnicodeDecodeError as error:  # Arrow does not look; the first to read the text does
+        raise ValueError(files.explain(ds_cfg) or f"{source}: {error}") from None
+    places = files.Places(dataset, ds_cfg, cfg.seed)
+    return _checked(tokenised, places, source, reader.name, settings, cfg, ds_cfg)
 
 
-def _checked(data: Any, source: str, reader: str, settings: S1Config, cfg: Any, ds_cfg: Any) -> Any:
+def _checked(
+    data: Any,
+    places: files.Places,
+    source: str,
+    reader: str,
+    settings: S1Config,
+    cfg: Any,
+    ds_cfg: Any,
+) -> Any:
     """Stops at, or counts, bad and over-long rows."""
     light = data.select_columns(["s1_row", "s1_problem"])
     bad = [(row["s1_row"], row["s1_problem"]) for row in light if row["s1_problem"]]
     if bad and (settings.bad_rows == "stop" or len(bad) == len(data)):
-        listed = "\n".join(f"  row {row}: {problem}" for row, problem in bad[:_LISTED_PROBLEMS])
+        listed = "\n".join(f"  {places[row]}: {problem}" for row, problem in bad[:_LISTED_PROBLEMS])
         more = len(bad) - _LISTED_PROBLEMS
         raise ValueError(
             f"{source}: {len(bad)} of {len(data)} rows cannot be learned from:\n{listed}"
@@ -139,7 +152,7 @@ def _checked(data: Any, source: str, reader: str, settings: S1Config, cfg: Any, 
     total = len(data)
     if bad:
         for row, problem in bad[:_LISTED_PROBLEMS]:
-            say(f"{source}: row {row} skipped: {problem}")
+            say(f"{source}: {places[row]} skipped: {problem}")
         data = data.filter(
             lambda problem: not problem,
             input_columns="s1_problem",
@@ -158,10 +171,9 @@ def _checked(data: Any, source: str, reader: str, settings: S1Config, cfg: Any, 
     strategy = str(cfg.excess_length_strategy or "").lower()
     if over and strategy not in ("drop", "truncate"):
         rows = data["s1_row"]
+        where = [places[rows[i]] for i in over]
         raise ValueError(
-            counts.too_long_message(
-                source, [lengths[i] for i in over], [rows[i] for i in over], total, sequence_len
-            )
+            counts.too_long_message(source, [lengths[i] for i in over], where, total, sequence_len)
         )
     kept = [
         (min(length, sequence_len), prompt)
@@ -173,6 +185,7 @@ def _checked(data: Any, source: str, reader: str, settings: S1Config, cfg: Any, 
         reader=reader,
         rows=total,
         bad=len(bad),
+        system=sum(data["s1_system"]),
         over_long=len(over),
         kept=len(kept),
         over_long_strategy=strategy if over else "",
@@ -184,7 +197,7 @@ def _checked(data: Any, source: str, reader: str, settings: S1Config, cfg: Any, 
     say(result.sentence())
     if cfg.dataset_prepared_path:
         counts.save(Path(cfg.dataset_prepared_path), result, counts.key_of(ds_cfg))
-    return data.remove_columns(["s1_row", "s1_problem"])
+    return data.remove_columns(list(_OURS))
 
 
 def reader_for(ds_cfg: Any, column_names: list[str], source: str) -> records.Reader:

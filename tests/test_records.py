@@ -48,6 +48,29 @@ def test_messages_may_have_a_system_prompt():
     assert read(row).question == "Q"
 
 
+@pytest.mark.parametrize(
+    ("row", "has"),
+    [
+        ({}, False),
+        ({"system": "S"}, True),  # OpenThoughts-114k
+        ({"system": " "}, False),
+        ({"system": None}, False),
+    ],
+)
+def test_a_system_message_is_noticed(row, has):
+    turns = [{"from": "user", "value": "Q"}, {"from": "assistant", "value": TAGGED}]
+    row = {"conversations": turns, **row}
+    reader = detect(list(row), "data")
+    reader.read(row)
+    assert reader.has_system(row) is has
+    first = {"from": "system", "value": "S"}
+    assert reader.has_system({**row, "conversations": [first, *turns]})
+
+
+def test_columns_named_system_mean_nothing_elsewhere():
+    assert not detect([*S1K, "system"], "data").has_system(S1K | {"system": "S"})
+
+
 def test_limo_reads_solution_as_thinking_and_numbers_as_text():
     assert read({"question": "Q", "solution": "long", "answer": 7}) == Record("Q", "long", "7")
 
@@ -97,6 +120,16 @@ def test_bad_rows_name_the_field_and_the_remedy(change, field):
         [{"from": "user", "value": "Q"}, {"from": "assistant", "value": "<think>open"}],
         [{"value": "Q"}, {"from": "assistant", "value": TAGGED}],
         [{"from": "user", "value": "Q"}, {"from": "gpt", "value": TAGGED}] * 2,
+        [{"from": ["user"], "value": "Q"}, {"from": "gpt", "value": TAGGED}],
+        [
+            {"from": "user", "value": "Q"},
+            {"from": "tool", "value": "T"},
+            {"from": "gpt", "value": TAGGED},
+        ],
+        [
+            {"from": "user", "value": "Q"},
+            {"from": "gpt", "value": TAGGED, "tool_calls": [{"name": "f"}]},
+        ],
     ],
 )
 def test_conversations_that_are_not_one_exchange_are_bad(messages):

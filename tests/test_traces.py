@@ -69,8 +69,8 @@ def test_bad_rows_stop_the_run_with_file_row_field_and_remedy(run):
         run(rows)
     text = str(caught.value)
     assert "traces.jsonl: 2 of 4 rows" in text
-    assert "row 2: field 'attempt' is empty" in text
-    assert "row 4: field 'question' is missing" in text
+    assert "traces.jsonl, line 2: field 'attempt' is empty" in text
+    assert "traces.jsonl, line 4: field 'question' is missing" in text
     assert "bad_rows: skip" in text
 
 
@@ -78,7 +78,7 @@ def test_bad_rows_are_skipped_and_counted_if_asked(run, capsys, tmp_path):
     data = run([ROW, {**ROW, "attempt": ""}, ROW], S1Config(bad_rows="skip"))
     assert len(data) == 2
     said = capsys.readouterr().err
-    assert "row 2 skipped" in said and "1 bad rows SKIPPED" in said
+    assert "line 2 skipped" in said and "1 bad rows SKIPPED" in said
     kept = next(iter(counts.load(tmp_path / "prepared").values()))
     assert (kept.rows, kept.bad, kept.kept) == (3, 1, 2)
 
@@ -86,6 +86,34 @@ def test_bad_rows_are_skipped_and_counted_if_asked(run, capsys, tmp_path):
 def test_data_of_nothing_but_bad_rows_always_stop(run):
     with pytest.raises(ValueError, match="2 of 2"):
         run([{**ROW, "attempt": ""}] * 2, S1Config(bad_rows="skip"))
+
+
+def test_system_messages_are_counted_and_said(run, tokenizer, capsys, tmp_path):
+    def chat(*system):
+        turns = [{"role": "system", "content": text} for text in system]
+        turns += [{"role": "user", "content": "1+2"}]
+        return {"messages": [*turns, {"role": "assistant", "content": "<think>3</think>3"}]}
+
+    data = run([chat("Be brief."), chat(" "), chat(), chat("One.", "Two.")])
+    assert len({tuple(row["input_ids"]) for row in data}) == 1
+    assert "Be brief" not in tokenizer.decode(data[0]["input_ids"])
+    assert "2 system messages NOT USED" in capsys.readouterr().err
+    assert next(iter(counts.load(tmp_path / "prepared").values())).system == 2
+
+
+def test_a_byte_that_is_no_text_is_named_with_its_line(tokenizer, tmp_path):
+    path = tmp_path / "traces.jsonl"
+    good = json.dumps(ROW).encode()
+    path.write_bytes(good + b"\n\n" + good.replace(b"1+2", b"1\xff2") + b"\n")
+    data = datasets.load_dataset("json", data_files=str(path), split="train")
+    with pytest.raises(ValueError, match=r"traces.jsonl, line 3: byte 16 is not UTF-8"):
+        prepare(
+            data,
+            tokenizer=tokenizer,
+            settings=S1Config(),
+            cfg=Cfg(sequence_len=256),
+            ds_cfg=Cfg(path=str(path)),
+        )
 
 
 LONG = {**ROW, "thinking_trajectories": ["1 " * 400]}
@@ -97,7 +125,7 @@ def test_over_long_rows_stop_with_count_lengths_and_what_to_set(run, strategy):
         run([ROW, LONG, LONG], excess_length_strategy=strategy)
     text = str(caught.value)
     assert "2 of 3 rows are longer than sequence_len 256" in text
-    assert "(row 3)" in text and "`sequence_len: " in text
+    assert "traces.jsonl, line 3)" in text and "`sequence_len: " in text
 
 
 def test_the_length_it_names_is_enough(run):
@@ -144,6 +172,12 @@ def test_columns_can_be_named(run):
 def test_a_format_the_tokenizer_cannot_write_is_refused(run):
     with pytest.raises(ValueError, match="</think>"):
         run([ROW], S1Config(format="think-tags"))
+
+
+def test_a_template_that_ends_turns_otherwise_is_refused(run, tokenizer):
+    tokenizer.chat_template = tokenizer.chat_template.replace("<|im_end|>", "<|end|>")
+    with pytest.raises(ValueError, match=r"ends a turn with '<\|end\|>\\n'"):
+        run([ROW])
 
 
 def test_streams_are_refused(tokenizer):
