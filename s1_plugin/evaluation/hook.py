@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -17,6 +18,7 @@ from s1_plugin.console import say
 from s1_plugin.forcing.budget import GEN_KWARGS, Budget
 from s1_plugin.forcing.control import CONTROL_KWARGS, Control
 from s1_plugin.forcing.response import Response
+from s1_plugin.formats import get_format
 
 REQUEST_TYPE = "s1_budget_forcing"
 
@@ -60,10 +62,14 @@ def request(context: str, question: str, kwargs: Mapping[str, Any], sample: int 
     Raises:
         ValueError: for unknown arguments, naming those there are.
     """
-    unknown = sorted(set(kwargs) - {*_OWN, *SAMPLING, *_IGNORED})
+    known = (*_OWN, *SAMPLING)
+    unknown = sorted(set(kwargs) - {*known, *_IGNORED})
     if unknown:
-        known = ", ".join((*_OWN, *SAMPLING))
-        raise ValueError(f"unknown --gen_kwargs {', '.join(unknown)}; s1 tasks know {known}")
+        near = [name for wrong in unknown for name in get_close_matches(wrong, known, n=1)]
+        meant = f" (did you mean {', '.join(near)}?)" if near else ""
+        raise ValueError(
+            f"unknown --gen_kwargs {', '.join(unknown)}{meant}; s1 tasks know {', '.join(known)}"
+        )
     if not isinstance(context, str):
         raise ValueError(
             "lm-eval has left the chat template to the server; budget forcing needs the rendered "
@@ -81,7 +87,7 @@ def request(context: str, question: str, kwargs: Mapping[str, Any], sample: int 
         max_gen_toks=_number(kwargs, "max_gen_toks", int, 32768, least=1),
         sampling=tuple(sorted(_sampling(kwargs).items())),
         seed=_number(kwargs, "seed", int, 0, least=0),
-        format=str(kwargs.get("format", "s1")),
+        format=get_format(str(kwargs.get("format", "s1"))).name,
         sample=sample,
     )
 

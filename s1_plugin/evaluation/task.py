@@ -100,6 +100,17 @@ class S1Task(ConfigurableTask):
 
     # -- requests -----------------------------------------------------------------------------
 
+    def set_config(self, key: str, value: Any, update: bool = False) -> None:
+        """Refuses wrong generation arguments before any request is made.
+
+        With this call lm-eval hands ``--gen_kwargs`` to a task. No code of a task runs earlier:
+        lm-eval loads the model first (``simple_evaluate`` in 0.4.11 and 0.4.13).
+        """
+        super().set_config(key, value, update)
+        if key == "generation_kwargs":
+            for generation in expand(self.config.generation_kwargs or {}):
+                hook.request("?", "?", generation)
+
     def construct_requests(self, doc: dict, ctx: str, **kwargs: Any) -> list[Instance]:
         """One instance per budget; lm-eval calls this with the rendered prompt."""
         if not kwargs.pop("apply_chat_template", False):

@@ -34,8 +34,12 @@ def test_a_contradiction_is_refused():
 
 
 def test_unknown_arguments_are_refused_by_name():
-    with pytest.raises(ValueError, match=r"max_token_thinking.*max_tokens_thinking"):
+    with pytest.raises(
+        ValueError, match=r"max_token_thinking \(did you mean max_tokens_thinking\?"
+    ):
         ask(max_token_thinking=500)
+    with pytest.raises(ValueError, match=r"unknown --gen_kwargs xyz; s1 tasks know"):
+        ask(xyz=1)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +57,7 @@ def test_unknown_arguments_are_refused_by_name():
         ({"thinking_n_ignore": True}, "thinking_n_ignore"),
         ({"max_tokens_thinking": 500.0}, "max_tokens_thinking"),
         ({"max_tokens_thinking": "500"}, "max_tokens_thinking"),
+        ({"format": "s2"}, "s2"),
     ],
 )
 def test_wrong_types_and_settings_without_effect_are_refused_by_name(kwargs, name):
