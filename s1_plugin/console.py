@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+
+#: Control characters but tab and newline (text could move the cursor, or rename the window), and
+#: the marks that turn the direction of writing.
+_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """``text`` of a model or a server with control characters spelt out, such as ``\\x1b``."""
+    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def say(message: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from s1_plugin.commands.asked import Local, Remote
+    from s1_plugin.commands.asked import Remote, Transformers, Vllm
     from s1_plugin.forcing.budget import Budget
     from s1_plugin.forcing.response import Response
     from s1_plugin.formats import TraceFormat
@@ -26,22 +26,34 @@ class _Cap(click.ParamType):
 @click.command()
 @click.argument("model")
 @click.argument("question", required=False)
-@click.option("--cap", type=_Cap(), default="auto", show_default=True, help="Most thinking tokens.")
 @click.option(
-    "--waits", type=click.IntRange(min=0), default=0, help="Natural ends that are replaced."
+    "--cap",
+    type=_Cap(),
+    default="auto",
+    show_default=True,
+    help="Most thinking tokens; auto leaves room for an answer.",
+)
+@click.option(
+    "--waits",
+    type=click.IntRange(min=0),
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="How often the end of thinking is replaced by Wait.",
 )
 @click.option(
     "--wait-string",
     "wait_strings",
+    metavar="TEXT",
     multiple=True,
     default=("Wait",),
     show_default=True,
-    help="What replaces them; given several times, they are used in turn.",
+    help="What stands in its place; given several times, they are used in turn.",
 )
-@click.option("--format", "format_name", default="s1", show_default=True, help="Trace format.")
 @click.option(
     "--max-tokens",
     type=click.IntRange(min=1),
+    metavar="N",
     default=32768,
     show_default=True,
     help="Most tokens of thinking and answer together.",
@@ -49,33 +61,69 @@ class _Cap(click.ParamType):
 @click.option(
     "--temperature",
     type=click.FloatRange(min=0),
+    metavar="T",
     default=0.0,
     show_default=True,
-    help="0 is greedy.",
+    help="0 takes the most likely token always.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--model-name", help="The model's name on a server; its first one by default.")
-@click.option("--tokenizer", help="Folder or hub id, if it is not the model's name.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="The same seed draws the same tokens.",
+)
+@click.option(
+    "--format",
+    "format_name",
+    metavar="NAME",
+    default="s1",
+    show_default=True,
+    help="How the model was taught to write its thinking: s1 or think-tags.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["transformers", "vllm"]),
+    default="transformers",
+    show_default=True,
+    help="What runs a local model.",
+)
+@click.option(
+    "--model-name", metavar="NAME", help="The model's name on a server, if it has several."
+)
+@click.option("--tokenizer", metavar="NAME", help="Folder or hub id, if it is not the model's.")
 def ask(
     model: str,
     question: str | None,
     cap: Any,
     waits: int,
     wait_strings: tuple[str, ...],
-    format_name: str,
     max_tokens: int,
     temperature: float,
     seed: int,
+    format_name: str,
+    engine: str,
     model_name: str | None,
     tokenizer: str | None,
 ) -> None:
     """Ask MODEL a QUESTION, and watch it think under a budget.
 
-    MODEL is a folder, a hub id, or the address of a server (http://localhost:8000/v1). Without
-    QUESTION it is read from standard input, or asked for at the terminal. What was put in by force
-    stands out. A server's key is read from OPENAI_API_KEY.
+    MODEL is a folder, a hub id, or the address of a server of completions (vLLM, SGLang, …).
+    Without QUESTION it is read from standard input, or asked for at the terminal. What was put in
+    by force stands out: in reverse on a terminal, in [[double brackets]] elsewhere.
+
+    \b
+    s1 ask simplescaling/s1.1-1.5B "How many r in raspberry?"
+    s1 ask outputs/s1/model "How many r in raspberry?" --waits 2
+    s1 ask outputs/s1/model --cap 500 < question.txt
+    s1 ask outputs/s1/model --waits 2 --wait-string Wait --wait-string Hmm
+    s1 ask http://localhost:8000/v1 "How many r in raspberry?" --cap 500
+
+    A server's key is read from OPENAI_API_KEY.
     """
-    from s1_plugin.commands.asked import Local, Remote
+    from s1_plugin.commands.asked import Choice, Remote, Transformers, Vllm
+    from s1_plugin.console import printable
     from s1_plugin.forcing.budget import Budget
     from s1_plugin.formats import get_format
 
@@ -83,12 +131,17 @@ def ask(
         budget = Budget(cap=cap, waits=waits, wait_text=wait_strings)
         fmt = get_format(format_name)
         questions = _questions(question)
-        kind = Remote if model.startswith(("http://", "https://")) else Local
-        asked = kind(model, model_name, tokenizer, temperature, seed)
+        choice = Choice(model, tokenizer, model_name, temperature, seed)
+        kind: type[Remote | Transformers | Vllm]
+        if model.startswith(("http://", "https://")):
+            kind = Remote
+        else:
+            kind = Vllm if engine == "vllm" else Transformers
+        asked = kind(choice)
         for text in questions:
             _show(asked, text, budget, fmt, max_tokens)
     except (ValueError, OSError, RuntimeError, ImportError) as error:
-        raise click.ClickException(str(error)) from None
+        raise click.ClickException(printable(str(error))) from None
 
 
 def _questions(question: str | None) -> Iterable[str]:
@@ -110,7 +163,11 @@ def _typed() -> str:
 
 
 def _show(
-    asked: Local | Remote, question: str, budget: Budget, fmt: TraceFormat, max_tokens: int
+    asked: Transformers | Vllm | Remote,
+    question: str,
+    budget: Budget,
+    fmt: TraceFormat,
+    max_tokens: int,
 ) -> None:
     """One question and what comes of it, streamed to standard output."""
     from s1_plugin.commands.live import Live
@@ -118,11 +175,6 @@ def _show(
     from s1_plugin.forcing.budget import plan
 
     encoder = asked.encoder
-    if missing := encoder.missing_tokens(fmt):
-        raise ValueError(
-            f"the tokenizer has no single token for {', '.join(missing)}, which the format "
-            f"{fmt.name!r} needs; choose another with --format"
-        )
     prompt = encoder.encode(encoder.prompt_pieces(question, fmt))
     start = encoder.scaffold_ids(fmt.think_start)
     settings = plan(
@@ -140,7 +192,7 @@ def _show(
     try:
         for token in start:
             live.token(token, True)
-        response = asked.generate(prompt + start, settings, fmt, live.token)
+        response = asked.generate(prompt + start, budget, settings, fmt, live.token)
     finally:
         live.end()
         click.echo()

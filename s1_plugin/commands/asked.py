@@ -1,66 +1,96 @@
-"""The models that `s1 ask` asks: one in this process, or one on a server."""
+"""The models that `s1 ask` asks: in this process by transformers or vLLM, or on a server."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from s1_plugin.encoding import TextEncoder
+from s1_plugin.console import printable, say
+from s1_plugin.encoding import TextEncoder, decode
 from s1_plugin.forcing.dialect import Server
-from s1_plugin.forcing.http import Endpoint
+from s1_plugin.forcing.http import Endpoint, Refused, Unavailable
 from s1_plugin.forcing.openai import Job, complete
 from s1_plugin.forcing.response import Response
 
 if TYPE_CHECKING:
-    from s1_plugin.forcing.budget import Plan
+    from s1_plugin.forcing.budget import Budget, Plan
     from s1_plugin.formats import TraceFormat
 
 #: Told of each token, and whether it was forced.
 OnToken = Callable[[int, bool], None]
 
 
-def _tokenizer(name: str) -> TextEncoder:
+@dataclass(frozen=True)
+class Choice:
+    """What is asked, and how it draws: greedy at temperature 0."""
+
+    model: str
+    tokenizer: str | None = None
+    name: str | None = None
+    temperature: float = 0.0
+    seed: int = 0
+
+
+@contextmanager
+def _loading(choice: Choice, engine: str) -> Iterator[None]:
+    """Says what is loaded; keeps to itself what libraries say meanwhile, but for errors."""
+    if choice.name:
+        raise ValueError("--model-name names a server's model; MODEL is no address")
+    say(f"loading {choice.model} ({engine})")
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(
+            f"cannot load {choice.model!r}, which must be a folder, a hub id or the http address "
+            f"of a server: {error}"
+        ) from None
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _encoder(name: str) -> TextEncoder:
     from transformers import AutoTokenizer
 
     return TextEncoder(AutoTokenizer.from_pretrained(name))
 
 
-class Local:
+class Transformers:
     """A model in this process, by transformers."""
 
-    def __init__(
-        self, model: str, name: str | None, tokenizer: str | None, temperature: float, seed: int
-    ) -> None:
-        if name:
-            raise ValueError("--model-name names a server's model; MODEL is no address")
-        import torch
-        from transformers import AutoModelForCausalLM
-        from transformers.utils import logging
+    def __init__(self, choice: Choice) -> None:
+        with _loading(choice, "transformers"):
+            import torch
+            from transformers import AutoModelForCausalLM
+            from transformers.utils import logging as progress
 
-        logging.disable_progress_bar()
-        try:
-            loaded = AutoModelForCausalLM.from_pretrained(model, dtype="auto")
-            self.encoder = _tokenizer(tokenizer or model)
-        except OSError as error:
-            raise ValueError(
-                f"cannot load {model!r}, which must be a folder, a hub id or the http address of a "
-                f"server: {error}"
-            ) from None
-        self.model = loaded.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+            progress.disable_progress_bar()
+            self.encoder = _encoder(choice.tokenizer or choice.model)
+            self.model = AutoModelForCausalLM.from_pretrained(
+                choice.model,
+                dtype="auto",
+                # Over all GPUs, if one is too small.
+                device_map="auto" if torch.cuda.is_available() else None,
+            ).eval()
         self.context = getattr(self.model.config, "max_position_embeddings", None)
         # The model's generation_config.json may hold sampling defaults; what is said here counts.
+        drawn = choice.temperature > 0
         self.how: dict[str, Any] = {
-            "do_sample": temperature > 0,
-            "temperature": temperature or None,
-            "top_p": 1.0 if temperature else None,
-            "top_k": 0 if temperature else None,
+            "do_sample": drawn,
+            "temperature": choice.temperature or None,
+            "top_p": 1.0 if drawn else None,
+            "top_k": 0 if drawn else None,
             "repetition_penalty": 1.0,
         }
-        self.seed = seed
+        self.seed = choice.seed
 
     def generate(
-        self, prompt: list[int], plan: Plan, fmt: TraceFormat, on_token: OnToken
+        self, prompt: list[int], budget: Budget, plan: Plan, fmt: TraceFormat, on_token: OnToken
     ) -> Response:
         """The response to ``prompt``, which ends with the thinking prefix."""
         import torch
@@ -88,36 +118,119 @@ class Local:
         return driver.responses(run, self.encoder, fmt.think_start)[0]
 
 
-class Remote:
-    """A model on a server, by rounds of requests."""
+class Vllm:
+    """A model in this process, by vLLM with our processor: one pass, as on a server of it."""
 
-    def __init__(
-        self, url: str, name: str | None, tokenizer: str | None, temperature: float, seed: int
-    ) -> None:
-        url = url.rstrip("/")
+    def __init__(self, choice: Choice) -> None:
+        # In this process: a question needs no second one, and ctrl-C reaches it.
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+        try:
+            from vllm import LLM
+        except ImportError as error:
+            raise ImportError(
+                f"--engine vllm needs vLLM ({error}): pip install 's1-plugin[vllm]' into an "
+                "environment of its own, or use --engine transformers"
+            ) from None
+        from s1_plugin.forcing.vllm_request import PROCESSOR
+
+        with _loading(choice, "vLLM"):
+            self.encoder = _encoder(choice.tokenizer or choice.model)
+            llm = LLM(
+                choice.model,
+                tokenizer=choice.tokenizer or choice.model,
+                logits_processors=[PROCESSOR],
+                max_num_seqs=1,
+                max_model_len=-1,  # as much as fits into memory
+                enforce_eager=True,  # compiling takes longer than one answer
+                use_tqdm_on_load=False,
+            )
+        self.engine, self.context = llm.llm_engine, llm.model_config.max_model_len
+        self.temperature, self.seed = choice.temperature, choice.seed
+
+    def generate(
+        self, prompt: list[int], budget: Budget, plan: Plan, fmt: TraceFormat, on_token: OnToken
+    ) -> Response:
+        """The response to ``prompt``, which ends with the thinking prefix."""
+        from vllm import TokensPrompt
+
+        from s1_plugin.forcing import vllm_request
+        from s1_plugin.forcing.lane import Lane
+        from s1_plugin.forcing.transformers import newline_test
+
+        trace = vllm_request.new_trace()
+        params = vllm_request.sampling_params(
+            budget,
+            plan,
+            format=fmt.name,
+            trace=trace,
+            temperature=self.temperature,
+            seed=self.seed,
+        )
+        lane = Lane(plan, newline_test(self.encoder.tokenizer), events={})
+        tokens: list[int] = []
+        self.engine.add_request("ask", TokensPrompt(prompt_token_ids=prompt), params)
+        try:
+            while self.engine.has_unfinished_requests():
+                for output in self.engine.step():
+                    known, reply = len(tokens), output.outputs[0]
+                    tokens = list(reply.token_ids)
+                    if reply.finish_reason == "stop" and tokens[-1] in plan.stop_ids:
+                        tokens.pop()
+                    lane.events.update(vllm_request.read_trace(trace, keep=True))
+                    lane.follow(tokens)
+                    for i in range(known, len(tokens)):
+                        on_token(tokens[i], i in lane.state.forced)
+        finally:
+            self.engine.abort_request(["ask"])
+            (vllm_request.trace_folder() / trace).unlink(missing_ok=True)
+        return Response.from_tokens(
+            tokens,
+            lane.state,
+            decode=lambda ids: decode(self.encoder.tokenizer, ids),
+            think_start=fmt.think_start,
+            finished="stop" if reply.finish_reason == "stop" else "length",
+        )
+
+
+class Remote:
+    """A model on a server, by rounds of requests: they show exactly what was forced, which the
+    reply of a server that forces by itself does not."""
+
+    def __init__(self, choice: Choice) -> None:
+        url = choice.model.rstrip("/")
         self.url = url if url.endswith("/completions") else f"{url}/completions"
         models = asyncio.run(self._models())
-        self.name = name or next((str(m["id"]) for m in models if "id" in m), "")
+        self.name = choice.name or next((str(m["id"]) for m in models if "id" in m), "")
         if not self.name:
-            raise ValueError(f"{self.url} names no models (is it there?); set --model-name")
+            raise ValueError(f"{self.url} does not say which models it serves; set --model-name")
         named: dict[str, Any] = next((m for m in models if m.get("id") == self.name), {})
         self.context = named.get("max_model_len")
+        tokenizer = choice.tokenizer or self.name
+        say(f"asking {printable(self.name)}, tokenizer {printable(tokenizer)}")
         try:
-            self.encoder = _tokenizer(tokenizer or self.name)
+            self.encoder = _encoder(tokenizer)
         except OSError:
             raise ValueError(
-                f"no tokenizer found for {tokenizer or self.name!r}; set --tokenizer to the "
-                "model's folder or hub id, since budgets are counted with it"
+                f"no tokenizer found for {tokenizer!r}; set --tokenizer to the model's folder or "
+                "hub id, since budgets are counted with it"
             ) from None
-        self.sampling = {"temperature": temperature}
-        self.seed = seed
+        self.sampling = {"temperature": choice.temperature}
+        self.seed = choice.seed
 
     async def _models(self) -> list[dict[str, Any]]:
         async with Endpoint(self.url, timeout=30) as endpoint:
-            return await endpoint.models()
+            try:
+                return await endpoint.models()
+            except Unavailable as error:
+                raise ValueError(f"cannot reach {self.url}: {error}") from None
+            except Refused as error:
+                if error.status in (401, 403):
+                    raise ValueError(f"{self.url}: {error}") from None
+                return []
 
     def generate(
-        self, prompt: list[int], plan: Plan, fmt: TraceFormat, on_token: OnToken
+        self, prompt: list[int], budget: Budget, plan: Plan, fmt: TraceFormat, on_token: OnToken
     ) -> Response:
         """The response to ``prompt``, which ends with the thinking prefix."""
 

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 
 import click
 
-#: Control characters but tab and newline (a model could move the cursor, or rename the window),
-#: and the marks that turn the direction of writing.
-_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+from s1_plugin.console import printable
+
 #: What a decoder writes for a character that is not whole, and how many tokens are held back for
 #: its rest (a character takes four at most, but what ends so may be no character at all).
 _BROKEN, _MOST_HELD = "\ufffd", 64
-
-
-def printable(text: str) -> str:
-    """``text`` with control characters spelt out, such as ``\\x1b``."""
-    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 class Live:

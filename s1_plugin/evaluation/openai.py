@@ -19,7 +19,7 @@ from s1_plugin.encoding import TextEncoder, decode
 from s1_plugin.evaluation.hook import Request
 from s1_plugin.forcing.budget import plan
 from s1_plugin.forcing.dialect import Server
-from s1_plugin.forcing.http import Endpoint
+from s1_plugin.forcing.http import Endpoint, Refused, Unavailable
 from s1_plugin.forcing.openai import Job, complete
 from s1_plugin.forcing.response import Response
 from s1_plugin.forcing.state import Thinking, replay
@@ -166,7 +166,10 @@ def _family(request: Request, job: Job) -> tuple:
 async def _context(server: Server, lm: Any) -> int | None:
     """The longest sequence: what the server says (vLLM, SGLang), else a ``max_length`` of the
     user's, else unknown."""
-    models = await server.endpoint.models()
+    try:
+        models = await server.endpoint.models()
+    except (Refused, Unavailable):  # not every server lists its models
+        models = []
     named = [m for m in models if m.get("id") == lm.model] or models[:1]
     length = named[0].get("max_model_len") if named else None
     if isinstance(length, int):

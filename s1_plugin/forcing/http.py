@@ -17,6 +17,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from s1_plugin.console import printable
+
 KEY_VARIABLE = "OPENAI_API_KEY"
 
 #: Seconds: longest pause of our own, and the longest ``Retry-After`` that is waited for.
@@ -130,18 +132,26 @@ class Endpoint:
                     if line.startswith(b"data:") and data:
                         yield self._event(data)
         except self._lost as error:
-            what = str(error) or f"nothing came for {self.timeout:g} s"
-            raise Unavailable(self._scrub(f"{type(error).__name__}: {what}")) from None
+            raise self._no_reply(error) from None
 
     async def models(self) -> list[dict[str, Any]]:
-        """What the server says about its models; empty if it says nothing of use."""
+        """What the server says about its models: one attempt.
+
+        Raises:
+            Refused, Unavailable: see there.
+        """
+        url = self.url.removesuffix("/completions") + "/models"
         try:
-            url = self.url.removesuffix("/completions") + "/models"
             async with self._session.get(url, allow_redirects=False) as reply:
-                found = (await reply.json())["data"] if reply.status == 200 else []
-            return [model for model in found if isinstance(model, dict)]
-        except (*self._lost, ValueError, KeyError, TypeError):
-            return []
+                body = await reply.read()
+                if reply.status != 200:
+                    raise self._failure(reply.status, reply.headers, body)
+        except self._lost as error:
+            raise self._no_reply(error) from None
+        found = self._event(body).get("data")
+        if not isinstance(found, list):
+            raise Refused("it does not list its models")
+        return [model for model in found if isinstance(model, dict)]
 
     async def pause(self, failure: Unavailable, failures: int) -> None:
         """Waits before the next attempt; ``failures`` in a row have been met.
@@ -159,6 +169,10 @@ class Endpoint:
         await asyncio.sleep(min(0.5 * 2 ** (failures - 1), _LONGEST_PAUSE) * random.uniform(0.5, 1))
 
     # -- failures -------------------------------------------------------------------------------
+
+    def _no_reply(self, error: Exception) -> Unavailable:
+        what = str(error) or f"nothing came for {self.timeout:g} s"
+        return Unavailable(self._scrub(f"{type(error).__name__}: {what}"))
 
     def _event(self, data: bytes) -> dict[str, Any]:
         try:
@@ -208,7 +222,7 @@ def _message(body: bytes) -> str:
     for name in ("error", "message", "detail"):
         if isinstance(found, dict) and name in found:
             found = found[name]
-    return str(found)[:500] or "no message"
+    return printable(str(found)[:500]) or "no message"
 
 
 def _retry_after(value: str | None) -> float | None:

@@ -7,8 +7,10 @@ import torch
 from click.testing import CliRunner
 
 from s1_plugin.commands.ask import ask
-from s1_plugin.commands.live import Live, printable
-from s1_plugin.forcing.transformers import BudgetForcing
+from s1_plugin.commands.live import Live
+from s1_plugin.console import printable
+from s1_plugin.formats import S1
+from tests.forcing.oracle import multi_round
 from tests.forcing.test_openai import SECRET, encoder, hash_server, job, naive  # noqa: F401
 
 QUESTION = "Last digit of the sum: a7 b3"
@@ -32,20 +34,27 @@ def run(*arguments, code=0, **how):
     return result
 
 
-def test_a_local_model_thinks_within_its_cap_and_answers(model):
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+def test_a_local_model_thinks_within_its_cap_and_answers(model, encoder):  # noqa: F811
+    from transformers import AutoModelForCausalLM
 
     result = run(model, QUESTION, "--cap", 9, "--waits", 2, "--max-tokens", 60)
-    forcing = BudgetForcing(AutoTokenizer.from_pretrained(model), cap=9, waits=2)
-    ids = torch.tensor([forcing.prompt(QUESTION)])
-    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    loaded = AutoModelForCausalLM.from_pretrained(model)
-    loaded.generate(**inputs, **forcing.kwargs(inputs, max_new_tokens=60), do_sample=False)
-    (want,) = forcing.responses()
-    assert re.sub(r"\[\[|\]\]", "", result.stdout) == printable(want.text) + "\n"
+    want = multi_round(
+        AutoModelForCausalLM.from_pretrained(model),
+        encoder.tokenizer,
+        encoder.encode(encoder.prompt_pieces(QUESTION, S1)) + encoder.scaffold_ids(S1.think_start),
+        cap=9,
+        waits=2,
+        wait_text="Wait",
+        max_new_tokens=60,
+        vocabulary=len(encoder.tokenizer),
+    )
+    text = S1.think_start + encoder.tokenizer.decode(want.tokens)
+    assert re.sub(r"\[\[|\]\]", "", result.stdout) == printable(text) + "\n"
     assert "[[<|im_start|>think]]" in result.stdout
     assert f"thinking: {want.thinking_tokens} tokens" in result.stderr
-    assert f"answer: {want.answer_tokens} tokens" in result.stderr
+    drew = want.tokens.index(encoder.added["<|im_start|>"]) + 1
+    drew += len(encoder.text_ids("answer\nFinal Answer:"))
+    assert f"answer: {len(want.tokens) - drew} tokens" in result.stderr
     # The same question through a pipe; another seed draws something else.
     assert run(model, "--cap", 9, "--max-tokens", 60, input=QUESTION + "\n").stdout
     drawn = [
@@ -75,7 +84,7 @@ def test_a_server_by_its_address(encoder, nano_base, monkeypatch):  # noqa: F811
     ("arguments", "message"),
     [
         (["/no/such/model", "hi"], "a folder, a hub id or the http address"),
-        (["http://127.0.0.1:9/v1", "hi"], "--model-name"),
+        (["http://127.0.0.1:9/v1", "hi"], "cannot reach http://127.0.0.1:9/v1/completions"),
         (["http://me:secret@127.0.0.1:9/v1", "hi"], "OPENAI_API_KEY"),
         (["MODEL", "hi", "--format", "s2"], "known formats"),
         (["MODEL", "hi", "--cap", "40", "--max-tokens", "20"], "no room for an answer"),
