@@ -66,6 +66,7 @@ def _told_apart(others: list[Any], runs: list[Any]) -> list[Any]:
 def table(runs: list[Any]) -> list[str]:
     """Lines for the terminal: accuracy ± standard error and thinking tokens of each run."""
     from s1_plugin.evaluation.curve import short_models, sort
+    from s1_plugin.evaluation.shown import accuracy, fixed, percent
 
     models = short_models(runs)
     rows = [("task", "model", "budget", "thinking tokens", "accuracy %", "95 % interval", "n")]
@@ -78,8 +79,8 @@ def table(runs: list[Any]) -> list[str]:
                     models[run.model],
                     run.label,
                     f"{run.mean_thinking_tokens:.1f}",
-                    f"{100 * run.accuracy:.1f} ± {100 * run.standard_error:.1f}",
-                    f"{100 * low:.1f} to {100 * high:.1f}",
+                    accuracy(run.accuracy, run.standard_error),
+                    f"{fixed(percent(low))} to {fixed(percent(high))}",
                     str(run.n),
                 )
             )

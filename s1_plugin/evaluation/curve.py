@@ -16,6 +16,7 @@ from s1_plugin import __version__
 from s1_plugin.evaluation import metrics, noise
 from s1_plugin.evaluation.published import SOURCE, Published, published
 from s1_plugin.evaluation.runs import Run
+from s1_plugin.evaluation.shown import percent
 
 #: Version of the dictionary's layout.
 SCHEMA = 1
@@ -95,9 +96,9 @@ def _point(run: Run, model: str) -> dict[str, Any]:
         "at_least": run.at_least,
         "wait_text": run.wait_text if run.prolonged else None,
         "waits_used": round(fmean(a.waits for a in run.answers), 3),
-        "accuracy": round(100 * run.accuracy, 3),
-        "standard_error": round(100 * run.standard_error, 3),
-        "wilson": [round(100 * low, 3), round(100 * high, 3)],
+        "accuracy": percent(run.accuracy),
+        "standard_error": percent(run.standard_error),
+        "wilson": [percent(low), percent(high)],
         "n": run.n,
         "repeats": run.repeats,
         "thinking_tokens": _tokens([a.thinking_tokens for a in run.answers]),
@@ -149,12 +150,8 @@ def _reference(curve: Published) -> dict[str, Any]:
             {
                 "tokens": tokens,
                 "accuracy": printed,
-                "standard_error": round(
-                    100 * metrics.binomial_error(share / 100, curve.questions), 3
-                ),
-                "wilson": [
-                    round(100 * bound, 3) for bound in metrics.wilson(share / 100, curve.questions)
-                ],
+                "standard_error": percent(metrics.binomial_error(share / 100, curve.questions)),
+                "wilson": [percent(x) for x in metrics.wilson(share / 100, curve.questions)],
             }
             for (tokens, printed), (_, share) in zip(curve.points, exact, strict=True)
         ],

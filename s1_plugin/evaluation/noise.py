@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from s1_plugin.evaluation.metrics import Comparison, paired_bootstrap
 from s1_plugin.evaluation.runs import Run
+from s1_plugin.evaluation.shown import accuracy, percent
 
 #: Enough for an interval that is stable to a tenth of its width; 500 questions take 0.2 s.
 RESAMPLES = 4000
@@ -90,7 +91,7 @@ def as_json(pair: Pair, comparison: Comparison) -> dict[str, Any]:
     """One comparison in per cent."""
     numbers = asdict(comparison)
     for name in ("difference", "error", "low", "high"):
-        numbers[name] = round(100 * numbers[name], 3)
+        numbers[name] = percent(numbers[name])
     return {
         "kind": pair.kind,
         "a": pair.a,
@@ -145,4 +146,5 @@ def in_words(
 def _gain(c: Comparison) -> str:
     if c.better == c.worse == 0:
         return "±0 (the same questions solved)"
-    return f"{100 * c.difference:+.1f} ± {100 * c.error:.1f}".replace("-", "−")
+    sign = "+" if c.difference >= 0 else ""
+    return (sign + accuracy(c.difference, c.error)).replace("-", "−")

@@ -1,20 +1,19 @@
-"""The demo: train, evaluate, draw. Each step is a command one could type, and is printed."""
+"""The demo: train, evaluate, draw. Each step is a command one could type, and is shown."""
 
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 from s1_plugin.commands.configs import shipped
+from s1_plugin.commands.curve import table
 from s1_plugin.evaluation import metrics, report, samples
 from s1_plugin.evaluation.runs import Run
-from s1_plugin.nano import controls
+from s1_plugin.evaluation.shown import accuracy, fixed, percent
+from s1_plugin.nano import controls, steps
 
 #: Thinking caps and Waits of the demo's curve, in nano tokens.
 CAPS = [2, 4, 6, 7, 8, 9, "auto"]
@@ -27,7 +26,7 @@ def run(*, seed: int, out: str) -> dict[str, Path]:
     """Runs the demo into ``out``; returns the paths of the curve's files.
 
     Raises:
-        SystemExit: if one of the commands fails; its own output says why.
+        SystemExit: if one of the commands fails, after the end of its output.
     """
     folder = Path(out)
     config = _config(seed, folder)
@@ -42,15 +41,15 @@ def run(*, seed: int, out: str) -> dict[str, Path]:
         {"thinking_n_ignore": WAITS, "thinking_n_ignore_str": NEUTRAL},
     )
     started = time.monotonic()
-    _command(train, folder / "train.log", "training")
-    _command(evaluate, folder / "eval.log", "evaluating")
-    _command(control, folder / "control.log", f"evaluating the control ({NEUTRAL} for Wait)")
+    steps.run(train, folder / "train.log", "training")
+    steps.run(evaluate, folder / "eval.log", "evaluating")
+    steps.run(control, folder / "control.log", f"evaluating the control ({NEUTRAL} for Wait)")
     runs = samples.read([results, folder / "eval-control"])
     plain = next(r for r in runs if r.label == "auto")
     foreign, error = controls.accuracy_with_foreign_thinking(model, plain)
     honesty = (
         f"control: each question answered after another question's thinking: "
-        f"{100 * foreign:.1f} +- {100 * error:.1f} % (chance is 10 %)"
+        f"{accuracy(foreign, error)} % (chance is 10 %)"
     )
     paths = report.write(
         runs,
@@ -59,11 +58,13 @@ def run(*, seed: int, out: str) -> dict[str, Path]:
         commands=[shlex.join(c) for c in (train, evaluate, control)],
         notes=[f"Training seed {seed}; {plain.n} held-out questions, fixed seed.", honesty],
     )
+    steps.say("results (± is the standard error):")
+    print("\n".join(f"  {line}" for line in table(runs)), flush=True)
     for line in [*summary(runs), honesty]:
-        _say(line)
+        steps.say(line)
+    steps.say(f"{time.monotonic() - started:.0f} s in all. The curve, with every trace:")
     for path in paths.values():
-        _say(str(path))
-    _say(f"{time.monotonic() - started:.0f} s in all")
+        print(f"  {path}", flush=True)
     return paths
 
 
@@ -83,8 +84,9 @@ def summary(runs: list[Run]) -> list[str]:
     ):
         gain, error = metrics.paired_difference(a.correct, b.correct)
         lines.append(
-            f"{what}: {a.label} {100 * a.accuracy:.1f} % -> {b.label} {100 * b.accuracy:.1f} %: "
-            f"{100 * gain:+.1f} +- {100 * error:.1f} points"
+            f"{what}: {a.label} {fixed(percent(a.accuracy))} % -> "
+            f"{b.label} {fixed(percent(b.accuracy))} %: "
+            f"{100 * gain:+.1f} ± {fixed(percent(error))} points"
         )
     return lines
 
@@ -117,39 +119,3 @@ def _evaluate(model: Path, results: Path, budgets: dict) -> list[str]:
         *("--gen_kwargs", json.dumps(budgets)),
         *("--output_path", str(results), "--log_samples"),
     ]
-
-
-def _command(command: list[str], log: Path, what: str) -> None:
-    """Runs one command of this environment; its output goes to the terminal and to ``log``."""
-    _say(f"{what}:\n  {shlex.join(command)}")
-    log.parent.mkdir(parents=True, exist_ok=True)
-    program = Path(sys.executable).with_name(command[0])
-    environment = {
-        **os.environ,
-        "AXOLOTL_DO_NOT_TRACK": "1",
-        "HF_HUB_OFFLINE": "1",
-        # A model this small runs four times slower on two busy threads than on one.
-        "OMP_NUM_THREADS": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-    }
-    started = time.monotonic()
-    with log.open("w", encoding="utf-8") as file:
-        process = subprocess.Popen(
-            [str(program), *command[1:]],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            env=environment,
-        )
-        assert process.stdout is not None
-        for line in process.stdout:
-            file.write(line)
-            sys.stdout.write(line)
-    if process.wait():
-        raise SystemExit(f"{what} failed (exit status {process.returncode}); see {log}")
-    _say(f"{what}: {time.monotonic() - started:.0f} s")
-
-
-def _say(message: str) -> None:
-    print(f"[s1 demo] {message}", flush=True)

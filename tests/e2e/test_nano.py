@@ -14,7 +14,7 @@ pytestmark = pytest.mark.e2e
 
 def gains(output):
     """Points and standard errors of the demo's two differences."""
-    found = re.findall(r"(more thinking|Wait): .*: ([+-][\d.]+) \+- ([\d.]+) points", output)
+    found = re.findall(r"(more thinking|Wait): .*: ([+-][\d.]+) ± ([\d.]+) points", output)
     return {name: (float(gain), float(error)) for name, gain, error in found}
 
 
@@ -51,7 +51,7 @@ def test_the_curve_is_drawn_and_rises(demo):
 def test_the_controls_show_that_it_is_honest(demo):
     output = (demo / "demo.txt").read_text()
     foreign, error = map(
-        float, re.search(r"another question's thinking: ([\d.]+) \+- ([\d.]+) %", output).groups()
+        float, re.search(r"another question's thinking: ([\d.]+) ± ([\d.]+) %", output).groups()
     )
     assert abs(foreign - 10) < 4 * error  # chance is one in ten digits
     curve = json.loads((demo / "outputs" / "nano" / "curve.json").read_text())

@@ -30,9 +30,9 @@ def test_points(runs):
     tokens = [p["thinking_tokens"]["mean"] for p in task["points"]]
     assert tokens == sorted(tokens)
     for point, run in zip(task["points"], sort(runs), strict=True):
-        assert point["accuracy"] == round(100 * run.accuracy, 3)
+        assert point["accuracy"] == round(100 * run.accuracy, 6)
         assert point["standard_error"] == round(
-            100 * metrics.binomial_error(run.accuracy, run.n), 3
+            100 * metrics.binomial_error(run.accuracy, run.n), 6
         )
         assert point["wilson"][0] <= point["accuracy"] <= point["wilson"][1]
         assert (point["n"], point["repeats"]) == (30, 1)
@@ -48,8 +48,8 @@ def test_the_papers_curve_stands_beside_its_benchmark(runs, tmp_path):
     assert reference["points"][-1] == {
         "tokens": 7320,
         "accuracy": 56.7,
-        "standard_error": 9.047,
-        "wilson": [39.197, 72.623],
+        "standard_error": 9.047201,
+        "wilson": [39.197307, 72.622514],
     }
     assert round(reference["scaling"]) == 15 and round(reference["performance"], 1) == 56.7
     fake_samples.write(tmp_path / "b", BUDGETS, questions=3)
@@ -88,7 +88,7 @@ def test_questions_say_which_points_solved_them(runs):
     assert len(task["questions"]) == 30
     for i, point in enumerate(task["points"]):
         column = [q["scores"][i] for q in task["questions"]]
-        assert round(100 * sum(column) / 30, 3) == point["accuracy"]
+        assert round(100 * sum(column) / 30, 6) == point["accuracy"]
 
 
 def test_warnings_say_what_is_noise(runs):

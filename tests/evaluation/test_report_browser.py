@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from s1_plugin.commands.curve import table
 from s1_plugin.evaluation import report, samples
 from s1_plugin.evaluation.curve import sort
 from tests.evaluation import fake_samples
@@ -106,6 +107,23 @@ def test_it_draws_and_opens_the_trace_in_its_address(made, tmp_path):
     # what came from data is text
     assert "<b id=" not in dom and "<title>broken" not in dom
     assert "lm_eval --tasks s1_aime24" in dom
+
+
+@pytest.mark.parametrize("questions", [16, 30, 80])
+def test_the_page_shows_the_digits_of_the_terminal(tmp_path, questions):
+    """Sixteenths and eightieths round half way; skill makes some runs all right or all wrong."""
+    for name, skill in (("clever", 40), ("middling", 1), ("hopeless", 0.001)):
+        model = f"made/{name}"
+        fake_samples.write(tmp_path, BUDGETS, model=model, questions=questions, skill=skill)
+    runs = samples.read([tmp_path])
+    page = report.write(runs, tmp_path, title="Digits", commands=[])["html"]
+    dom = browse(page, tmp_path / "p", "--dump-dom")
+    rows = re.search(r"<h3>Runs</h3>.*?<tbody>(.*?)</tbody>", dom, re.S)[1]
+    cells = [re.findall(r"<td>(.*?)</td>", row, re.S) for row in rows.split("</tr>")[:-1]]
+    on_page = [(accuracy, interval.replace(" – ", " to ")) for _, accuracy, interval, *_ in cells]
+    in_terminal = [tuple(re.split(r"  +", line.strip())[4:6]) for line in table(runs)[1:]]
+    assert on_page == in_terminal
+    assert {a for a, _ in on_page if "±" not in a} == {"0.0", "100.0"}
 
 
 def test_a_capped_trace_shows_its_forced_end(made, tmp_path):

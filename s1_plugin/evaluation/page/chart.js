@@ -88,7 +88,7 @@ function chart(task, width, choose) {
       const [x, y] = pairs[i], [low, high] = p.wilson.map(scale.y);
       root.append(svg("path", { d: `M${x} ${low}V${high}`, stroke: "var(--ref)", "stroke-opacity": 0.35 }),
         svg("g", {}, marker("reference", x, y, 3.6, "var(--ref)"),
-          svg("title", {}, `${task.reference.name}: ${p.tokens} tokens, ${fixed(p.accuracy)} ± ${fixed(p.standard_error)} %`)));
+          svg("title", {}, `${task.reference.name}: ${p.tokens} tokens, ${withError(p)} %`)));
     });
   }
   const groups = [];
@@ -124,7 +124,7 @@ function chart(task, width, choose) {
 }
 
 const describe = (task, p) =>
-  `${pointName(task, p)}: ${fixed(p.accuracy)} ± ${fixed(p.standard_error)} % ` +
+  `${pointName(task, p)}: ${withError(p)} % ` +
   `(95 % interval ${fixed(p.wilson[0])} to ${fixed(p.wilson[1])}, n = ${p.n}` +
   `${p.repeats > 1 ? ` × ${p.repeats} samples` : ""}), ${tokens(p.thinking_tokens.mean)} thinking tokens`;
 

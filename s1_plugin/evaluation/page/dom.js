@@ -31,6 +31,9 @@ const pressable = (action) => ({
 
 const fixed = (value, digits = 1) =>
   value === null || value === undefined ? "–" : value.toFixed(digits).replace("-", "−");
+// The formula of the standard error gives 0 where all answers are alike; the interval does not.
+const plusMinus = (error) => (error > 0 ? ` ± ${fixed(error)}` : "");
+const withError = (p) => fixed(p.accuracy) + plusMinus(p.standard_error);
 const tokens = (value) =>
   value >= 10000 ? Math.round(value).toLocaleString("en") : fixed(value, value < 100 ? 1 : 0);
 const percent = (share) => fixed(100 * share, share > 0 && share < 0.1 ? 1 : 0) + " %";

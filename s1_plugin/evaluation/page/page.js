@@ -9,7 +9,7 @@ function runsTable(task, choose) {
     const mine = series.find((s) => s.points.includes(i));
     const t = p.thinking_tokens;
     const cells = [
-      `${fixed(p.accuracy)} ± ${fixed(p.standard_error)}`, `${fixed(p.wilson[0])} – ${fixed(p.wilson[1])}`,
+      withError(p), `${fixed(p.wilson[0])} – ${fixed(p.wilson[1])}`,
       `${tokens(t.mean)} ± ${tokens(t.error)}`, tokens(t.median), tokens(t.p95), tokens(t.max),
       tokens(p.answer_tokens.mean), p.waits ? `${fixed(p.waits_used)} of ${p.waits}` : prolonged(p) ? fixed(p.waits_used) : "–",
       percent(p.shares.capped + p.shares.out_of_context), percent(p.shares.unanswered),
@@ -67,7 +67,7 @@ function instructive(task) {
 function comparisons(task) {
   const rows = task.comparisons.map((c) => el("tr", {},
     el("td", {}, `${pointName(task, task.points[c.a])} → ${pointName(task, task.points[c.b])}`),
-    [`${signed(c.difference)} ± ${fixed(c.error)}`, `${signed(c.low)} to ${signed(c.high)}`, `${c.better} / ${c.worse}`,
+    [signed(c.difference) + plusMinus(c.error), `${signed(c.low)} to ${signed(c.high)}`, `${c.better} / ${c.worse}`,
       c.sign_p < 0.001 ? "< 0.001" : fixed(c.sign_p, 3), c.within_noise ? "within noise" : "more than noise"]
       .map((cell) => el("td", {}, cell))));
   return el("details", {}, el("summary", {}, "All comparisons"), el("div", { class: "scroll" },
@@ -124,7 +124,7 @@ function section(task, t, state) {
     el("ul", { class: "warnings" }, task.warnings.map(led)),
     task.comparisons.length ? comparisons(task) : null,
     el("h3", {}, "Runs"), runs.table,
-    el("p", { class: "soft" }, "± is one standard error; thinking tokens count forced Waits. Capped: ended at the cap or at the model's context."),
+    el("p", { class: "soft" }, "± is one standard error, left out where every answer is right or every one wrong: there its formula gives 0, and only the interval means something. Thinking tokens count forced Waits. Capped: ended at the cap or at the model's context."),
     el("h3", {}, "The paper's three metrics"), methodsTable(task),
     el("p", { class: "soft" }, "Control: runs whose average thinking stays within the cap asked for. Scaling: accuracy points per doubling of the thinking tokens, mean over all pairs of runs. Performance: the best run (so it is biased upwards by the number of runs)."),
     el("h3", {}, "Question by question"), stripKey(task), stripHolder,
