@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,7 +45,9 @@ def _loading(choice: Choice, engine: str) -> Iterator[None]:
     say(f"loading {choice.model} ({engine})")
     logging.disable(logging.WARNING)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     except OSError as error:
         raise ValueError(
             f"cannot load {choice.model!r}, which must be a folder, a hub id or the http address "
@@ -125,19 +128,24 @@ class Vllm:
         # In this process: a question needs no second one, and ctrl-C reaches it.
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-        try:
-            from vllm import LLM
-        except ImportError as error:
-            raise ImportError(
-                f"--engine vllm needs vLLM ({error}): pip install 's1-plugin[vllm]' into an "
-                "environment of its own, or use --engine transformers"
-            ) from None
         from s1_plugin.forcing.vllm_request import PROCESSOR
 
         with _loading(choice, "vLLM"):
+            try:
+                from vllm import LLM
+            except ImportError as error:
+                raise ImportError(
+                    f"--engine vllm needs vLLM ({error}): pip install 's1-plugin[vllm]' into an "
+                    "environment of its own, or use --engine transformers"
+                ) from None
+            from transformers import AutoConfig
+
             self.encoder = _encoder(choice.tokenizer or choice.model)
+            dtype = getattr(AutoConfig.from_pretrained(choice.model), "dtype", None)
             llm = LLM(
                 choice.model,
+                # The model's own: vLLM's "auto" would halve the precision of float32.
+                dtype=str(dtype).removeprefix("torch.") if dtype else "auto",
                 tokenizer=choice.tokenizer or choice.model,
                 logits_processors=[PROCESSOR],
                 max_num_seqs=1,
@@ -198,12 +206,12 @@ class Remote:
     reply of a server that forces by itself does not."""
 
     def __init__(self, choice: Choice) -> None:
-        url = choice.model.rstrip("/")
-        self.url = url if url.endswith("/completions") else f"{url}/completions"
-        models = asyncio.run(self._models())
+        base = choice.model.rstrip("/").removesuffix("/completions").removesuffix("/chat")
+        self.url = f"{base}/completions"
+        models = asyncio.run(self._models(needed=choice.name is None))
         self.name = choice.name or next((str(m["id"]) for m in models if "id" in m), "")
         if not self.name:
-            raise ValueError(f"{self.url} does not say which models it serves; set --model-name")
+            raise ValueError(f"{self.url} names no models; set --model-name")
         named: dict[str, Any] = next((m for m in models if m.get("id") == self.name), {})
         self.context = named.get("max_model_len")
         tokenizer = choice.tokenizer or self.name
@@ -218,15 +226,18 @@ class Remote:
         self.sampling = {"temperature": choice.temperature}
         self.seed = choice.seed
 
-    async def _models(self) -> list[dict[str, Any]]:
+    async def _models(self, needed: bool) -> list[dict[str, Any]]:
         async with Endpoint(self.url, timeout=30) as endpoint:
             try:
                 return await endpoint.models()
             except Unavailable as error:
                 raise ValueError(f"cannot reach {self.url}: {error}") from None
-            except Refused as error:
-                if error.status in (401, 403):
-                    raise ValueError(f"{self.url}: {error}") from None
+            except Refused as error:  # not every server lists its models
+                if needed:
+                    raise ValueError(
+                        f"{self.url} does not say which models it serves: {error}; if the address "
+                        "is right, set --model-name"
+                    ) from None
                 return []
 
     def generate(

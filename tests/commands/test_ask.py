@@ -71,13 +71,14 @@ def test_a_server_by_its_address(encoder, nano_base, monkeypatch):  # noqa: F811
         how = ("--tokenizer", nano_base, "--cap", 60, "--waits", 1, "--max-tokens", 120)
         result = run(address, "1+2", *how)
         want, state = naive(server.model, encoder, job(encoder, "1+2", 60, 1, 120))
-        server.faults.extend([("none",), ("status", 400, {}, f"no, {SECRET}")])
+        server.faults.extend([("none",), ("status", 400, {}, f"no, {SECRET} \x1b[2J")])
         failed = run(address, "1+2", *how, code=1)
     text = "<|im_start|>think" + encoder.tokenizer.decode(want)
     assert re.sub(r"\[\[|\]\]", "", result.stdout) == text + "\n"
     assert result.stdout.count("[[") >= 3 and "[[Wait]]" in result.stdout
     assert f"thinking: {state.thinking_tokens} tokens, 1 Wait," in result.stderr
-    assert "HTTP 400: no, ***" in failed.stderr and SECRET not in failed.output + failed.stderr
+    assert "HTTP 400: no, *** \\x1b[2J" in failed.stderr
+    assert SECRET not in failed.output and "\x1b" not in failed.output
 
 
 @pytest.mark.parametrize(
