@@ -83,8 +83,9 @@ class Row:
             name = f"arguments.gen_args_{index}.arg_1"
             raise self.error(name, str(error), AGAIN) from error
 
-    def answers(self, index: int, label: str | None) -> tuple[list[Answer], int]:
-        """Graded responses to budget ``index``, and how many more have no grade.
+    def answers(self, index: int, label: str | None) -> tuple[list[Answer], int, int]:
+        """Graded responses to budget ``index``; how many more have no grade; and how many failed
+        for good and so have nothing to be graded.
 
         One response is graded by ``exact_match``; several by the list ``correct``, if there is
         one, else only the first, which is the one that lm-eval shows to the task.
@@ -95,6 +96,8 @@ class Row:
             what = f"has {len(given)} entries for {len(self.generations)} budgets"
             raise self.error("resps", what, AGAIN)
         responses = given[index] if isinstance(given[index], list) else [given[index]]
+        if len(responses) == 1 and self.row.get(f"failed{suffix}") == 1:
+            return [], 0, 1
         grades = self.row.get(f"correct{suffix}")
         if not isinstance(grades, list):
             grades = [self.row.get(f"exact_match{suffix}")]
@@ -111,7 +114,7 @@ class Row:
             where = f"resps[{index}][{repeat}]"
             fields = self._response(response, where)
             out.append(Answer(self.question, repeat, float(grade), **fields))
-        return out, len(responses) - len(grades)
+        return out, len(responses) - len(grades), 0
 
     def _response(self, response: Any, where: str) -> dict[str, Any]:
         if isinstance(response, str):

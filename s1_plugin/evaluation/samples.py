@@ -87,6 +87,7 @@ def _runs(file: Path) -> list[Run]:
     answers: dict[tuple[int, str], list[Answer]] = {}
     generations: dict[int, Mapping[str, Any]] = {}
     ungraded = 0
+    failures: dict[tuple[int, str], int] = {}
     with file.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
@@ -100,15 +101,20 @@ def _runs(file: Path) -> list[Run]:
                         f"is {generation}, but {generations[index]} in the lines before",
                         "a file holds one set of budgets; " + AGAIN,
                     )
-                found, left = row.answers(index, row.budget(index).label if several else None)
+                label = row.budget(index).label if several else None
+                found, left, failed = row.answers(index, label)
                 ungraded += left
-                answers.setdefault((index, row.filter), []).extend(found)
+                run = (index, row.filter)
+                failures[run] = failures.get(run, 0) + failed
+                answers.setdefault(run, []).extend(found)
     if not answers:
         raise SamplesError(f"{file}: the file is empty; {AGAIN}")
     filters = {name for _, name in answers}
     runs = []
     for (index, name), rows in answers.items():
         budget = Budget.from_gen_kwargs(generations[index])
+        if not rows:
+            raise SamplesError(f"{file}: every request of {budget.label} failed; {AGAIN}")
         rows.sort(key=lambda a: (a.question.number, a.repeat))
         where = provenance(results, task, generations[index])
         notes = list(missing)
@@ -116,6 +122,11 @@ def _runs(file: Path) -> list[Run]:
             notes.append(
                 f"{file.name}: {ungraded} further samples of the same prompts have no grade of "
                 "their own and are left out."
+            )
+        if failures[index, name]:
+            notes.append(
+                f"{budget.label}: {failures[index, name]} requests failed for good and are left "
+                "out; accuracy and thinking are those of the others."
             )
         runs.append(
             Run(

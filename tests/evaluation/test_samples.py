@@ -139,6 +139,26 @@ def test_ungraded_repeats_are_counted_in_a_note(tmp_path):
     assert any("2 further samples" in note for note in run.notes)
 
 
+def test_requests_that_failed_for_good_are_counted_not_graded(tmp_path):
+    path = fake_samples.write(tmp_path, BUDGETS, questions=5)
+    (whole, *_) = samples.read([tmp_path])
+
+    def fail(row):
+        row["failed@cap64"] = 1.0
+        del row["exact_match@cap64"]
+
+    edit(path, fail, line=2)
+    capped, plain, _ = samples.read([tmp_path])
+    assert (capped.n, plain.n) == (4, 5)
+    assert [a for a in whole.answers if a.question.number != 1] == capped.answers
+    assert capped.notes[0].startswith("cap64: 1 requests failed for good")
+    assert plain.notes == []
+    for line in (1, 3, 4, 5):
+        edit(path, fail, line=line)
+    with pytest.raises(SamplesError, match="every request of cap64 failed"):
+        samples.read([tmp_path])
+
+
 def test_responses_may_be_dictionaries_or_json(tmp_path):
     path = fake_samples.write(tmp_path, {"max_tokens_thinking": 64}, questions=2)
     made = fake_samples.response(0, samples.Budget(cap=64), solved=True, target=0).to_json()
