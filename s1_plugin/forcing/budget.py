@@ -175,8 +175,8 @@ def plan(
     suffix = fmt.forced_answer if budget.forced_answer is None else budget.forced_answer
     capped = natural + tuple(encoder.text_ids(suffix))
     newline = tuple(encoder.text_ids("\n"))
-    ends = _delimiters(encoder, fmt, "end_of_thinking")
-    stops = _delimiters(encoder, fmt, "stop")
+    ends = delimiter_ids(encoder, fmt, "end_of_thinking")
+    stops = delimiter_ids(encoder, fmt, "stop")
     if natural[0] not in ends:
         raise ValueError(
             f"format {fmt.name!r}: a model that writes {fmt.answer_start!r} itself would not be "
@@ -240,7 +240,7 @@ def plan(
     )
 
 
-def _delimiters(encoder: TextEncoder, fmt: TraceFormat, field: str) -> frozenset[int]:
+def delimiter_ids(encoder: TextEncoder, fmt: TraceFormat, field: str) -> frozenset[int]:
     """The ids by which the delimiters in ``field`` of ``fmt`` are seen."""
     ids = {text: encoder.control_id(text) for text in getattr(fmt, field)}
     missing = [text for text, i in ids.items() if i is None and text not in fmt.optional]

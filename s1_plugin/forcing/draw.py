@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -23,18 +24,26 @@ def uniform(seed: int, stream: str, position: int, attempt: int = 0) -> float:
     return (int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big") >> 11) / 2**53
 
 
+def upload(values: Sequence[Any], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """``values`` as a tensor on ``device``; the host does not wait for the copy."""
+    tensor = torch.tensor(values, dtype=dtype)
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 def draw(scores: torch.Tensor, numbers: Sequence[float]) -> list[int]:
-    """One token per row.
+    """One token per row; reading them is the only time that the host waits for the device.
 
     Args:
         scores: (rows, vocabulary) warped logits, -inf where a token was cut.
         numbers: one `uniform` number per row.
     """
+    weights = torch.softmax(scores, dim=-1, dtype=torch.float32)
     # In float32 the rounding of a sum over a large vocabulary would show in the law.
-    weights = torch.softmax(scores.double() if scores.device.type == "cpu" else scores, dim=-1)
-    cumulative = weights.cumsum(dim=-1)
-    number = torch.tensor(numbers, dtype=cumulative.dtype, device=cumulative.device).unsqueeze(1)
-    tokens = torch.searchsorted(cumulative, number * cumulative[:, -1:], right=True)
-    # Rounding may point past the last token of non-zero weight.
-    last = weights.shape[-1] - 1 - (weights.flip(-1) > 0).int().argmax(dim=-1, keepdim=True)
-    return torch.minimum(tokens, last).squeeze(1).tolist()
+    cumulative = weights.cumsum(dim=-1, dtype=torch.float64)
+    number = upload(numbers, torch.float64, scores.device).unsqueeze(1)
+    total = cumulative[:, -1:]
+    # Strictly below the total, so that the token found is one with a weight.
+    below = torch.minimum(number * total, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(cumulative, below, right=True).squeeze(1).tolist()

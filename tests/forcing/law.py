@@ -3,8 +3,10 @@
 The world has 64 token ids; 0, 1 and 2 end the thinking, and a Wait is the token 7.
 """
 
+import inspect
 import itertools
 import math
+import re
 
 import torch
 
@@ -18,6 +20,26 @@ SETTINGS = [
     for n in range(4)
     for kept in itertools.combinations((("top_p", 0.9), ("top_k", 20), ("min_p", 0.05)), n)
 ]
+
+#: Every warper of transformers, by the setting of ``generate`` that asks for it.
+WARPER_SETTINGS = [
+    ({"temperature": 0.7}, "TemperatureLogitsWarper"),
+    ({"top_h": 0.6}, "TopHLogitsWarper"),
+    ({"top_k": 20}, "TopKLogitsWarper"),
+    ({"top_p": 0.9}, "TopPLogitsWarper"),
+    ({"min_p": 0.05}, "MinPLogitsWarper"),
+    ({"typical_p": 0.8}, "TypicalLogitsWarper"),
+    ({"epsilon_cutoff": 0.01}, "EpsilonLogitsWarper"),
+    ({"eta_cutoff": 0.3}, "EtaLogitsWarper"),
+]
+
+
+def warpers_of_generate():
+    """Names of the warpers that ``generate`` of the installed transformers can put in."""
+    from transformers import GenerationMixin
+
+    source = inspect.getsource(GenerationMixin._get_logits_processor)
+    return {*re.findall(r"(\w+Warper)\(", source)}
 
 
 def name(setting):
@@ -33,29 +55,63 @@ def fixed_logits(seed=0):
     return logits
 
 
-def law(logits, order, temperature=1.0, top_p=1.0, top_k=0, min_p=0.0, banned=()):
-    """Probabilities of the ids, the warpers applied in ``order``, with plain loops."""
+def law(logits, order, temperature=1.0, banned=(), **cuts):
+    """Probabilities of the ids, the warpers in ``cuts`` applied in ``order``, with plain loops."""
     weights = {
         i: math.exp(float(x) / temperature) for i, x in enumerate(logits[:SIZE]) if i not in banned
     }
     for warper in order:
-        ranked = sorted(weights, key=weights.get, reverse=True)
-        total = sum(weights.values())
-        if warper == "top_k" and top_k:
-            ranked = ranked[:top_k]
-        elif warper == "min_p":
-            ranked = [i for i in ranked if weights[i] >= min_p * weights[ranked[0]]]
-        elif warper == "top_p" and top_p < 1:
-            kept, mass = [], 0.0
-            for i in ranked:
-                if mass >= top_p * total:
-                    break
-                kept.append(i)
-                mass += weights[i]
-            ranked = kept
-        weights = {i: weights[i] for i in ranked}
+        if cuts.get(warper):
+            total = sum(weights.values())
+            likely = {i: weights[i] / total for i in sorted(weights, key=weights.get, reverse=True)}
+            weights = {i: weights[i] for i in KEPT[warper](likely, cuts[warper])}
     total = sum(weights.values())
     return {i: w / total for i, w in weights.items()}
+
+
+def _until(ids, share, limit):
+    """``ids`` as long as those before add up to less than ``limit``."""
+    kept, mass = [], 0.0
+    for i in ids:
+        if mass >= limit:
+            break
+        kept.append(i)
+        mass += share[i]
+    return kept
+
+
+def _entropy(p):
+    return -sum(x * math.log(x) for x in p.values())
+
+
+def _typical(p, mass):
+    h = _entropy(p)
+    return _until(sorted(p, key=lambda i: abs(-math.log(p[i]) - h)), p, mass)
+
+
+def _top_h(p, share):
+    """The likeliest, then those whose entropy with all before is within the share."""
+    kept, sum_ = [next(iter(p))], 0.0
+    for i, x in p.items():
+        sum_ -= x * math.log(x)
+        if sum_ > share * _entropy(p):
+            break
+        kept.append(i)
+    return dict.fromkeys(kept)
+
+
+#: The ids each warper keeps of probabilities that are sorted, greatest first.
+KEPT = {
+    "top_k": lambda p, k: list(p)[:k],
+    "top_p": lambda p, mass: _until(p, p, mass),
+    "min_p": lambda p, share: [i for i in p if p[i] >= share * max(p.values())],
+    "typical_p": _typical,
+    "top_h": _top_h,
+    "epsilon_cutoff": lambda p, e: [i for i in p if p[i] >= e],
+    "eta_cutoff": lambda p, e: [
+        i for i in p if p[i] >= min(e, math.sqrt(e) * math.exp(-_entropy(p)))
+    ],
+}
 
 
 def with_wait(probabilities):

@@ -1,14 +1,8 @@
-"""The transformers driver draws by the exact law, at every temperature, top-p, top-k and min-p."""
+"""The transformers driver draws by the exact law, under every warper that transformers has."""
 
 import pytest
 import torch
-from transformers import LogitsProcessorList
-from transformers.generation.logits_process import (
-    MinPLogitsWarper,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
+from transformers import GenerationConfig, GenerationMixin
 
 from s1_plugin.forcing.budget import Plan
 from s1_plugin.forcing.state import Thinking
@@ -16,9 +10,11 @@ from s1_plugin.forcing.transformers import ForcedDecoding, _Draw, _Row
 from tests.forcing.law import (
     DRAWS,
     ENDS,
+    KEPT,
     SETTINGS,
     SIZE,
     WAIT,
+    WARPER_SETTINGS,
     fixed_logits,
     law,
     name,
@@ -39,26 +35,31 @@ PLAN = Plan(
     stop_ids=frozenset({0, 1}),
     max_new_tokens=200,
 )
-#: transformers' own order.
-ORDER = ("top_k", "top_p", "min_p")
+#: transformers' own order (after the temperature).
+ORDER = ("top_h", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
+OTHERS = [s for s, _ in WARPER_SETTINGS if next(iter(s)) in set(ORDER[:1] + ORDER[4:])] + [
+    {"temperature": 1.5, "top_h": 0.9, "eta_cutoff": 0.3, "typical_p": 0.9}
+]
 
 
-def warpers(temperature, top_p=1.0, top_k=0, min_p=0.0):
-    chain = LogitsProcessorList([TemperatureLogitsWarper(temperature)])
-    if top_k:
-        chain.append(TopKLogitsWarper(top_k))
-    if top_p < 1:
-        chain.append(TopPLogitsWarper(top_p))
-    if min_p:
-        chain.append(MinPLogitsWarper(min_p))
-    return chain
+def warpers(setting):
+    """What ``generate`` would put in."""
+    config = GenerationConfig(do_sample=True, **{"top_k": 0, **setting})
+    model = GenerationMixin()
+    model.config = None
+    return model._get_logits_processor(config, device="cpu")
 
 
-@pytest.mark.parametrize("setting", SETTINGS, ids=name)
+def test_each_warper_has_a_law():
+    assert set(ORDER) == set(KEPT)
+    assert {next(iter(s)) for s, _ in WARPER_SETTINGS} == {"temperature", *ORDER}
+
+
+@pytest.mark.parametrize("setting", SETTINGS + OTHERS, ids=name)
 def test_the_draw_and_the_draw_after_a_wait(setting):
     run = ForcedDecoding([], [], ends_with_newline=lambda token: False, vocabulary=SIZE)
     run.rows = [_Row(Thinking(PLAN, lambda token: False), [], str(i)) for i in range(DRAWS)]
-    draw = _Draw(run, warpers(**setting), True, [0])
+    draw = _Draw(run, warpers(setting), True)
     logits = fixed_logits()
 
     def step():
@@ -67,8 +68,10 @@ def test_the_draw_and_the_draw_after_a_wait(setting):
 
     first, second = step(), step()
     exact = law(logits, ORDER, **setting)
+    assert exact[0] > 0.01
     assert p_value(first, with_wait(exact)) > 0.001
-    # After the Wait the ends are banned before the warpers.
-    waited = [i for i, row in enumerate(run.rows) if row.state.waits and first[i] == WAIT]
+    # Right after a Wait the ends are banned, before the warpers.
+    waited = [i for i, row in enumerate(run.rows) if row.state.draws[0] in ENDS]
+    assert len(waited) > 0.9 * DRAWS * exact[0]
     after = law(logits, ORDER, banned=ENDS, **setting)
-    assert p_value([second[i] for i in waited if 0 in run.rows[i].state.draws[:1]], after) > 0.001
+    assert p_value([second[i] for i in waited], after) > 0.001
