@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from s1_plugin.console import say
 from s1_plugin.evaluation.hook import Request
 from s1_plugin.forcing.control import MOST_TRIES
 from s1_plugin.forcing.response import Response
@@ -27,6 +28,11 @@ def sample(driver: Driver, requests: Sequence[Request]) -> list[Response]:
         for i, response in zip(waiting, responses, strict=True):
             found[i] = replace(response, tries=attempt + 1)
         waiting = [i for i in waiting if _too_long(requests[i], found[i])]
+    if waiting:
+        say(
+            f"rejection sampling: {len(waiting)} of {len(requests)} responses did not fit their "
+            f"control_limit in {MOST_TRIES} tries and count as unanswered"
+        )
     for i in waiting:
         found[i] = replace(found[i], answer=None, answer_tokens=0)
     return [found[i] for i in range(len(requests))]

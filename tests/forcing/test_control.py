@@ -1,6 +1,8 @@
 """The other control methods: what the model is told, and sampling until it fits."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from s1_plugin.evaluation import hook, rejection
 from s1_plugin.evaluation.budgets import expand
@@ -120,9 +122,32 @@ def test_every_attempt_of_every_sample_draws_on_its_own():
     assert len(set(streams)) == len(streams) == 3 * MOST_TRIES
 
 
-def test_one_that_never_fits_has_no_answer():
+def test_one_that_never_fits_has_no_answer(capsys):
     (got,) = rejection.sample(Driver({"a": [99]}), [rejecting("a", 10)])
     assert (got.answer, got.answer_tokens, got.ended, got.tries) == (None, 0, "cap", MOST_TRIES)
+    assert "1 of 1 responses did not fit" in capsys.readouterr().err
+
+
+@given(
+    st.dictionaries(
+        st.text("abcdefgh", min_size=3, max_size=6),
+        st.lists(st.integers(1, 60), min_size=1, max_size=70),
+        min_size=1,
+        max_size=5,
+    ),
+    st.integers(1, 60),
+)
+def test_the_first_sample_that_fits_is_taken(lengths, limit):
+    driver = Driver(lengths)
+    got = rejection.sample(driver, [rejecting(q, limit) for q in lengths])
+    for (question, drawn), response in zip(lengths.items(), got, strict=True):
+        drawn = drawn + drawn[-1:] * MOST_TRIES  # the driver repeats the last one
+        first = next((n for n, d in enumerate(drawn[:MOST_TRIES]) if d <= limit), None)
+        if first is None:
+            assert (response.answer, response.tries) == (None, MOST_TRIES)
+        else:
+            assert (response.thinking_tokens, response.tries) == (drawn[first], first + 1)
+        assert sum(q == question for asked in driver.rounds for q, _ in asked) == response.tries
 
 
 def test_other_requests_pass_once_and_unchanged():

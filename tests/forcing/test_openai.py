@@ -44,9 +44,9 @@ def hash_server(encoder, **how):
     return completion_server.Server(model, encoder.tokenizer, eos=eos, **how)
 
 
-def job(encoder, question, cap, waits=0, max_new_tokens=160, **how):
+def job(encoder, question, cap, waits=0, max_new_tokens=160, budget=None, **how):
     prompt = encoder.encode(encoder.prompt_pieces(question, S1))
-    budget = Budget(cap, waits)
+    budget = budget or Budget(cap, waits)
     return Job(
         prompt + encoder.scaffold_ids(S1.think_start),
         plan(budget, encoder, S1, prompt_length=len(prompt), max_new_tokens=max_new_tokens),
@@ -166,6 +166,30 @@ def test_rounds_equal_the_model_driven_directly(encoder, how):
                 == tokens[: want.answer_at]
             )
     assert {r.ended for r, _ in got} == {"natural", "cap"} and any(r.waits > 1 for r, _ in got)
+
+
+@pytest.mark.parametrize("how", [{}, {"limit": 3}])
+def test_every_kind_of_budget(encoder, how):
+    chance = random.Random(1)
+    texts = ("Wait", "Hmm", "", " But wait,\n")
+    budgets = [
+        Budget(
+            cap := chance.choice([5, 23, 60, 100]),
+            chance.randint(0, 4),
+            tuple(chance.sample(texts, chance.randint(1, 3))),
+            min_thinking=chance.randint(0, cap),
+            forced_answer=chance.choice([None, "", "\nSo:"]),
+        )
+        for _ in range(60)
+    ]
+    jobs = [job(encoder, f"{n}+1", 0, budget=budget) for n, budget in enumerate(budgets)]
+    with hash_server(encoder, **how) as server:
+        got = run(server, encoder, jobs)
+        for one, (response, state) in zip(jobs, got, strict=True):
+            tokens, want = naive(server.model, encoder, one)
+            assert (response.error, response.token_ids) == ("", tokens)
+            assert (response.ended, response.waits) == (want.ended, want.waits)
+            assert (state.forced, state.natural_ends) == (want.forced, want.natural_ends)
 
 
 def driver_newline(encoder):
