@@ -127,11 +127,6 @@ async def _share(server: Server, jobs: Sequence[Job], one: _Complete) -> list[Re
 
 def _job(request: Request, encoder: TextEncoder, context: int | None) -> Job:
     fmt = get_format(request.format)
-    if missing := encoder.missing_tokens(fmt):
-        raise ValueError(
-            f"the tokenizer has no single token for {', '.join(missing)}, which the format "
-            f"{request.format!r} needs; set format= in --gen_kwargs"
-        )
     prompt = encoder.encode(encoder.rendered_pieces(request.context, request.question, fmt))
     names = ("temperature", "top_p", "top_k", "min_p")
     return Job(
