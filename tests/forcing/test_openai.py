@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import logging
 import random
+import threading
 import time
 from dataclasses import replace
 
@@ -260,6 +261,33 @@ def test_one_that_fails_for_good_is_reported_and_holds_up_no_other(encoder, monk
     assert (good.error, good.token_ids) == ("", first)
     assert (bad.ended, bad.answer) == ("failed", None)
     assert "3 attempts" in bad.error
+
+
+def test_no_request_waits_for_another(encoder):
+    slow, quick = (job(encoder, question, 60, 3) for question in ("1+2", "3+4"))
+    done = threading.Event()
+    with hash_server(encoder) as server:
+        events = server.events
+
+        def hold(request):
+            if request["prompt"][: len(slow.prompt)] == list(slow.prompt):
+                assert done.wait(20)
+            return events(request)
+
+        server.events = hold
+
+        async def both():
+            async with Endpoint(server.url, timeout=20, retries=0) as endpoint:
+                driver = Server(endpoint, "tiny", encoder)
+                driver.dialect = replace(driver.dialect, token_replies=True)
+                waiting = asyncio.create_task(complete(driver, slow))
+                first, _ = await complete(driver, quick)  # all its rounds
+                done.set()
+                return first, (await waiting)[0]
+
+        for one, response in zip((quick, slow), asyncio.run(both()), strict=True):
+            assert response.error == "" and response.waits >= 1
+            assert response.token_ids == naive(server.model, encoder, one)[0]
 
 
 def test_no_secret_leaves(encoder, monkeypatch, caplog, capsys):
