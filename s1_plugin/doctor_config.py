@@ -74,14 +74,12 @@ def _settings(cfg: dict, settings: S1Config) -> Iterator[Finding]:
 
 def _training(cfg: dict, settings: S1Config, scratch: Path) -> Iterator[Finding]:
     """Tokenizer and data as axolotl loads them; the nano world is made in ``scratch``."""
-    import datasets
     from axolotl.utils.dict import DictDefault
 
     tokenizer = cfg.get("tokenizer_config") or cfg.get("base_model")
     if not tokenizer:
         yield Finding("fail", "the config names no model", "set `base_model:`")
         return
-    cache = datasets.config.HF_DATASETS_CACHE
     # As axolotl's validation fills it in; a tokenizer with `added_tokens_overrides` is written
     # to the output folder.
     seen = {**cfg, "tokenizer_config": tokenizer, "output_dir": str(scratch / "output")}
@@ -92,14 +90,9 @@ def _training(cfg: dict, settings: S1Config, scratch: Path) -> Iterator[Finding]
         for name in ("base_model", "base_model_config", "tokenizer_config", "datasets"):
             if name in seen:
                 seen[name] = _moved(seen[name], settings.nano.folder, scratch)
-        # Files of this name will not come again.
-        datasets.config.HF_DATASETS_CACHE = scratch / "cache"
     encoders: list[TextEncoder] = []
-    try:
-        yield from guarded(_tokenizer, DictDefault(seen), settings, encoders)
-        yield from guarded(_data, DictDefault(seen), settings, encoders)
-    finally:
-        datasets.config.HF_DATASETS_CACHE = cache
+    yield from guarded(_tokenizer, DictDefault(seen), settings, encoders)
+    yield from guarded(_data, DictDefault(seen), settings, encoders)
 
 
 def _moved(value: Any, folder: str, to: Path) -> Any:
@@ -159,14 +152,12 @@ def _data(cfg: Any, settings: S1Config, encoders: list[TextEncoder]) -> Iterator
 def _data_set(
     cfg: Any, data: Any, settings: S1Config, encoders: list[TextEncoder]
 ) -> Iterator[Finding]:
-    from axolotl.utils.data.shared import load_dataset_with_config
-
     from s1_plugin.traces import reader_for, source_of
 
     source = source_of(data)
     yield from _ignored_keys(data, source)
     try:
-        loaded = load_dataset_with_config(data, False)
+        loaded = _loaded(data, Path(cfg.output_dir).with_name("cache"))
     except Exception as error:
         reason = files.explain(data)
         if reason:
@@ -217,6 +208,21 @@ def _data_set(
         yield Finding("note", f"{source}: {counts.system_messages(system)}")
     if good and encoders:
         yield from _lengths(cfg, source, good, places, encoders[0], settings)
+
+
+def _loaded(data: Any, scratch: Path) -> Any:
+    """The rows. What `datasets` makes of local files goes into ``scratch``: its cache knows them by
+    path and time alone, so it could be stale, and looking should leave nothing in it."""
+    import datasets
+    from axolotl.utils.data.shared import load_dataset_with_config
+
+    cache = datasets.config.HF_DATASETS_CACHE
+    if Path(data.path).exists():
+        datasets.config.HF_DATASETS_CACHE = scratch
+    try:
+        return load_dataset_with_config(data, False)
+    finally:
+        datasets.config.HF_DATASETS_CACHE = cache
 
 
 def _ignored_keys(data: Any, source: str) -> Iterator[Finding]:

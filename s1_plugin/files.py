@@ -91,22 +91,29 @@ def shown(path: Path) -> str:
         return str(path)
 
 
-def _files(ds_cfg: Mapping[str, Any]) -> dict[str, list[Path]]:
-    """Local files by split, in the order in which `datasets` reads them."""
+def builder(ds_cfg: Mapping[str, Any]) -> Any:
+    """The builder with which `datasets` parses the local files of a `datasets:` entry, chosen as
+    axolotl's `_load_from_local_path` chooses it; None where the data are not parsed from files."""
     from axolotl.utils.data.shared import get_dataset_type
     from axolotl.utils.dict import DictDefault
     from datasets import load_dataset_builder
 
-    path, data_files = Path(ds_cfg["path"]), ds_cfg.get("data_files")
+    path, data_files, name = Path(ds_cfg["path"]), ds_cfg.get("data_files"), ds_cfg.get("name")
     if not path.exists():
-        return {}
+        return None
     if path.is_file() or data_files:
         kind = get_dataset_type(DictDefault(ds_cfg))
         wanted = str(path) if path.is_file() else data_files
-        builder = load_dataset_builder(kind, data_files=wanted)
-    else:
-        builder = load_dataset_builder(str(path), name=ds_cfg.get("name"))
-    found = builder.config.data_files or {}
+        return load_dataset_builder(kind, name=name, data_files=wanted)
+    if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
+        return None  # written by `save_to_disk`, and read as it lies there
+    return load_dataset_builder(str(path), name=name)
+
+
+def _files(ds_cfg: Mapping[str, Any]) -> dict[str, list[Path]]:
+    """Local files by split, in the order in which `datasets` reads them."""
+    parser = builder(ds_cfg)
+    found = (parser.config.data_files if parser else None) or {}
     return {str(split): [Path(file) for file in of_split] for split, of_split in found.items()}
 
 

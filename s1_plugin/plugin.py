@@ -42,35 +42,10 @@ class S1Plugin(BasePlugin):
         folder = prepared.use_own_folder(cfg, parse(cfg.s1))
         reused = [] if cfg.skip_prepare_dataset else prepared.reused(folder)
         if not reused:
-            _check_files(cfg)
+            prepared.parse_files(cfg, folder)
         elif not preprocess:
             for line in reused:
                 say(f"reusing prepared data: {line.sentence()}")
-
-
-def _check_files(cfg: Any) -> None:
-    """Loads local data as axolotl is about to (which then finds them in the cache of `datasets`),
-    to say what is wrong with a file that cannot be parsed.
-
-    Raises:
-        ValueError: naming file, line and remedy.
-    """
-    from axolotl.utils.data.shared import datasets_with_name_generator, load_dataset_with_config
-
-    from s1_plugin import files
-
-    if cfg.streaming:  # refused later, by name
-        return
-    for data in datasets_with_name_generator([*(cfg.datasets or []), *(cfg.test_datasets or [])]):
-        if data.type != "s1_plugin.traces" or not Path(data.path).exists():
-            continue
-        try:
-            load_dataset_with_config(data, cfg.hf_use_auth_token)
-        except Exception:
-            reason = files.explain(data)
-            if reason:
-                raise ValueError(reason) from None
-            # Not the files' fault: axolotl meets the same error, and tells it.
 
 
 def _banner(settings: S1Config) -> str:

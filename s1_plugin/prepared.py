@@ -15,11 +15,13 @@ from glob import glob
 from pathlib import Path
 from typing import Any
 
-from s1_plugin import __version__, counts
+from s1_plugin import __version__, counts, files
 from s1_plugin.config import S1Config
 from s1_plugin.formats import get_format
 
 DEFAULT_FOLDER = "last_run_prepared"
+#: Put beside what `datasets` parsed: the digests of the files that it was parsed from.
+STATE_FILE = "s1_state.json"
 _TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -150,6 +152,50 @@ def use_own_folder(cfg: Any, settings: S1Config) -> Path:
                 shutil.rmtree(child, ignore_errors=True)
     cfg.dataset_prepared_path = str(folder)
     return folder
+
+
+def parse_files(cfg: Any, folder: Path) -> None:
+    """Has `datasets` parse local files now, as axolotl is about to (it then finds them parsed).
+
+    For two reasons: what cannot be parsed is named with file and line, and what was parsed before
+    is parsed again if the files have changed. `datasets` itself looks at a file's path and time
+    alone, so a copy that keeps its time (`cp -p`, `rsync -t`, an unpacked archive) is stale.
+
+    Args:
+        folder: the one of this state of data and settings; its lock lets one rank do the work.
+
+    Raises:
+        ValueError: naming file, line and remedy.
+    """
+    from axolotl.utils.data.lock import LOCK_FILE_NAME
+    from axolotl.utils.data.shared import datasets_with_name_generator, load_dataset_with_config
+    from filelock import FileLock
+
+    if cfg.streaming:  # refused later, by name
+        return
+    wanted = datasets_with_name_generator([*(cfg.datasets or []), *(cfg.test_datasets or [])])
+    for data in wanted:
+        if data.type != "s1_plugin.traces" or not Path(data.path).exists():
+            continue
+        with FileLock(str(folder / LOCK_FILE_NAME)):
+            try:
+                parser = files.builder(data)
+                kept = Path(parser.cache_dir) if parser else None
+                state = json.dumps(_data_state(data), sort_keys=True)
+                if kept and kept.is_dir() and _text(kept / STATE_FILE) != state:
+                    shutil.rmtree(kept)
+                load_dataset_with_config(data, cfg.hf_use_auth_token)
+                if kept and kept.is_dir():
+                    (kept / STATE_FILE).write_text(state, encoding="utf-8")
+            except Exception:
+                reason = files.explain(data)
+                if reason:
+                    raise ValueError(reason) from None
+                # Not the files' fault: axolotl meets the same error, and tells it.
+
+
+def _text(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
 def reused(folder: Path) -> list[counts.Counts]:

@@ -98,3 +98,32 @@ def test_whole_data_are_kept_and_their_counts_said_again(cfg):
     prepared.use_own_folder(cfg, S1Config())
     assert whole.exists()
     assert prepared.reused(folder) == [kept]
+
+
+def test_files_that_changed_but_kept_their_time_are_parsed_again(cfg, tmp_path, monkeypatch):
+    """`datasets` alone would hand out the rows that it parsed before."""
+    import os
+
+    import datasets
+    from axolotl.utils.data.shared import load_dataset_with_config
+    from axolotl.utils.dict import DictDefault
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    data = tmp_path / "traces.jsonl"
+    entry = DictDefault(path=str(data), type="s1_plugin.traces")
+    cfg["datasets"] = [entry]
+
+    def rows(text):
+        data.write_text(f'{{"question": "{text}"}}\n')
+        os.utime(data, ns=(10**18, 10**18))
+        cfg["dataset_prepared_path"] = str(tmp_path / "prepared")
+        prepared.parse_files(cfg, prepared.use_own_folder(cfg, S1Config()))
+        return load_dataset_with_config(entry, False)["question"][:]
+
+    assert rows("one") == ["one"]
+    assert rows("two") == ["two"]
+    assert rows("one") == ["one"]
+    (parsed,) = (tmp_path / "cache").rglob("*.arrow")
+    before = parsed.stat().st_mtime_ns
+    assert rows("one") == ["one"]
+    assert parsed.stat().st_mtime_ns == before  # parsed once for each change, not each time

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shlex
 import shutil
 import time
+from contextlib import redirect_stderr
 from pathlib import Path
 
 from s1_plugin.commands.configs import shipped
@@ -46,7 +48,8 @@ def run(*, seed: int, out: str) -> dict[str, Path]:
     steps.run(control, folder / "control.log", f"evaluating the control ({NEUTRAL} for Wait)")
     runs = samples.read([results, folder / "eval-control"])
     plain = next(r for r in runs if r.label == "auto")
-    foreign, error = controls.accuracy_with_foreign_thinking(model, plain)
+    with redirect_stderr(io.StringIO()):  # what packages say on import
+        foreign, error = controls.accuracy_with_foreign_thinking(model, plain)
     honesty = (
         f"control: each question answered after another question's thinking: "
         f"{accuracy(foreign, error)} % (chance is 10 %)"
