@@ -24,6 +24,15 @@ def config(tmp_path):
     return tmp_path
 
 
+def test_unknown_keys_of_our_block_are_refused_by_axolotl_train(config):
+    settings = yaml.safe_load((config / "config.yaml").read_text())
+    settings["s1"]["fromat"] = "s1"
+    (config / "config.yaml").write_text(yaml.safe_dump(settings))
+    done = run("axolotl", "train", "config.yaml", "--launcher", "python", cwd=config, check=False)
+    assert done.returncode != 0
+    assert "s1.fromat" in done.stderr and "known keys: bad_rows, format, nano" in done.stderr
+
+
 @pytest.mark.parametrize(
     "command",
     [("axolotl", "preprocess"), ("axolotl", "train", "--launcher", "python"), ("s1", "doctor")],

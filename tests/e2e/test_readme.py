@@ -52,6 +52,11 @@ def test_configs_are_copied_and_the_installation_is_sound(tmp_path):
     assert "all well" in nano.stdout
 
 
+def test_the_commands_are_axolotls_too(tmp_path):
+    said = run("axolotl", "s1", "--help", cwd=tmp_path).stdout
+    assert "doctor" in said and "curve" in said
+
+
 def test_the_authors_command_and_the_curve(demo):
     command = next(c for c in commands() if "thinking_n_ignore_str" in c)
     command = command.replace("outputs/s1/model", "outputs/nano/model")
