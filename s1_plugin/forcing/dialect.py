@@ -128,7 +128,7 @@ class Server:
         return decode(self.encoder.tokenizer, prompt)
 
     def _texts(self, ends: Collection[int]) -> dict[str, int]:
-        return {decode(self.encoder.tokenizer, [end]): end for end in ends}
+        return {decode(self.encoder.tokenizer, [end]): end for end in sorted(ends)}
 
     # -- replies ------------------------------------------------------------------------------
 

@@ -63,7 +63,7 @@ def test_so_it_is_with_the_real_tokenizer(tmp_path, qwen, data_dir):
         tmp_path, data_dir / "qwen2.5-tokenizer", 152064, [151645, 151644, 151643], "Qwen2"
     )
     encoder = TextEncoder(qwen)
-    jobs = grid(encoder, sums(30), (8, 30, 55), range(3), 68)
+    jobs = grid(encoder, sums(36), (10, 32, 55), range(3), 68)
     with serve(tmp_path, tmp_path / "server.log") as url:
         got, _ = rounds(url, encoder, jobs)
     seen = against_oracle(model, qwen, jobs, got)
@@ -87,5 +87,5 @@ def test_and_where_the_server_returns_text_only(tmp_path, nano_base, encoder):
         seen = against_oracle(model, encoder.tokenizer, jobs, got)
         assert min(seen["natural"], seen["cap"], seen["waits"]) >= 100, seen
         # As a server that knows OpenAI's protocol alone: it hides the end of thinking.
-        with pytest.raises(ServerError, match=r"drops '<\|im_start\|>'"):
+        with pytest.raises(ServerError, match=r"drops '<\|\w+\|>'"):
             rounds(url, encoder, jobs[:1], Dialect(extensions=False))
