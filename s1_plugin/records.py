@@ -85,7 +85,8 @@ def split_markup(text: str, field: str) -> tuple[str, str]:
     for pattern in _MARKUP:
         match = pattern.fullmatch(text)
         if match:
-            return match["thinking"], match["answer"]
+            # The blank lines at the tags are markup too: "Answer: " would be put before them.
+            return match["thinking"].strip(), match["answer"].strip()
     raise BadRow(
         field,
         "has no complete <think>…</think> or <|begin_of_thought|>… markup",

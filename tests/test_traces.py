@@ -88,6 +88,36 @@ def test_data_of_nothing_but_bad_rows_always_stop(run):
         run([{**ROW, "attempt": ""}] * 2, S1Config(bad_rows="skip"))
 
 
+LAYOUTS = {
+    "s1K": ROW,
+    "s1K-1.1": {
+        **dict.fromkeys(("gemini_thinking_trajectory", "gemini_attempt", "solution"), "x"),
+        **{"question": "1+2", "deepseek_thinking_trajectory": "3", "deepseek_attempt": "3"},
+    },
+    "LIMO": {"question": "1+2", "solution": "3", "answer": 3},
+    "conversations": {  # OpenThoughts
+        "conversations": [
+            {"from": "human", "value": "1+2"},
+            {"from": "gpt", "value": "<think>\n3\n</think>\n\n3"},
+        ]
+    },
+    "messages": {
+        "messages": [
+            {"role": "user", "content": "1+2"},
+            {"role": "assistant", "content": "<think>3</think>3"},
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_every_published_layout_becomes_the_same_row(run, capsys, name):
+    """Through Arrow, as axolotl hands it over: a column of digits is one of integers there."""
+    rows = run([LAYOUTS[name]] * 2)
+    assert rows[0] == run([ROW])[0]
+    assert f"2 rows read as {name}, 2 to train on" in capsys.readouterr().err
+
+
 def test_system_messages_are_counted_and_said(run, tokenizer, capsys, tmp_path):
     def chat(*system):
         turns = [{"role": "system", "content": text} for text in system]
