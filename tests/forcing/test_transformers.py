@@ -176,15 +176,15 @@ def test_greedy_equals_the_multi_round_procedure(nano_base):
 
 def test_greedy_equals_the_multi_round_procedure_with_the_real_tokenizer(qwen):
     ends = [151645, 151644, 151643]
-    model = biased_model(152064, ends, every=13)
-    questions = ["What is 2+2?", "Find $x$.", "How many r in raspberry? " * 4, "Hi"] * 2
-    cells = [(1, 0, 8), (3, 1, 8), (10, 2, 8), (10, 4, 1), (40, 1, 8), (40, 4, 8), (60, 0, 8)]
+    model = biased_model(152064, ends, every=7)
+    questions = ["What is 2+2?", "Find $x$.", "How many r in raspberry? " * 4, "Hi"]
+    cells = [(1, 0, 4), (2, 1, 4), (5, 2, 4), (5, 4, 1), (20, 1, 4), (20, 4, 4), (30, 0, 4)]
     least = 1
     if FULL:
-        questions = [f"What is {'2 + ' * n}2?" for n in range(14)]
-        cells = [(c, w, 7) for c in (1, 3, 10, 25, 40, 60) for w in range(5)]
+        questions += [f"What is {'2 + ' * n}2?" for n in range(10)]
+        cells = [(c, w, 7) for c in (1, 5, 13, 30) for w in range(5)]
         least = 100
-    seen = parity(model, qwen, questions, cells, 80)
+    seen = parity(model, qwen, questions, cells, 45)
     assert min(seen["natural"], seen["cap"], seen["waits"]) >= least, seen
     assert seen["ties"] <= 1 + seen["compared"] // 100, seen
 
