@@ -142,13 +142,14 @@ def test_greedy_equals_the_multi_round_procedure(encoder):
     tokenizer = encoder.tokenizer
     ends = ids_of(encoder, "<|im_end|>", "<|im_start|>")
     model = biased_model(len(tokenizer) + 8, ends, every=23)
-    cells = itertools.product(sums(10), (1, 13, 30, 45, 62), (0, 1, 3))
+    cells = itertools.product(sums(4), (1, 30, 62), (0, 1, 3))
     jobs = [job(encoder, q, cap, waits, 90) for q, cap, waits in cells]
     eos = ids_of(encoder, "<|im_end|>", "<|endoftext|>")
     with completion_server.Server(TorchModel(model, len(tokenizer)), tokenizer, eos=eos) as server:
         got = run(server, encoder, jobs)
     seen = against_oracle(model, tokenizer, jobs, got)
-    assert seen["natural"] >= 20 and seen["cap"] >= 50 and seen["waits"] >= 50, seen
+    # A hundred of each: on the trained nano model (tests/e2e) and a real server (tests/vllm).
+    assert min(seen["natural"], seen["cap"], seen["waits"]) >= 10, seen
 
 
 @pytest.mark.parametrize("how", [{}, {"limit": 5}, {"ids": False}, {"ids": False, "limit": 5}])
