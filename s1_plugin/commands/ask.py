@@ -85,9 +85,7 @@ class _Cap(click.ParamType):
 @click.option(
     "--engine",
     type=click.Choice(["transformers", "vllm"]),
-    default="transformers",
-    show_default=True,
-    help="What runs a local model.",
+    help="What runs a local model; transformers unless said.",
 )
 @click.option(
     "--model-name", metavar="NAME", help="The model's name on a server, if it has several."
@@ -103,7 +101,7 @@ def ask(
     temperature: float,
     seed: int,
     format_name: str,
-    engine: str,
+    engine: str | None,
     model_name: str | None,
     tokenizer: str | None,
 ) -> None:
@@ -134,6 +132,8 @@ def ask(
         choice = Choice(model, tokenizer, model_name, temperature, seed)
         kind: type[Remote | Transformers | Vllm]
         if model.startswith(("http://", "https://")):
+            if engine:
+                raise ValueError("--engine runs a local model; MODEL is a server's address")
             kind = Remote
         else:
             kind = Vllm if engine == "vllm" else Transformers

@@ -86,6 +86,8 @@ def test_a_server_by_its_address(encoder, nano_base, monkeypatch):  # noqa: F811
     [
         (["/no/such/model", "hi"], "a folder, a hub id or the http address"),
         (["http://127.0.0.1:9/v1", "hi"], "cannot reach http://127.0.0.1:9/v1/completions"),
+        (["http://127.0.0.1:9/v1", "hi", "--engine", "vllm"], "MODEL is a server's address"),
+        (["MODEL", "hi", "--model-name", "x"], "MODEL is no address"),
         (["http://me:secret@127.0.0.1:9/v1", "hi"], "OPENAI_API_KEY"),
         (["MODEL", "hi", "--format", "s2"], "known formats"),
         (["MODEL", "hi", "--cap", "40", "--max-tokens", "20"], "no room for an answer"),
