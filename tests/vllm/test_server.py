@@ -125,7 +125,7 @@ def test_forced_requests_obey_and_the_others_do_not_notice(
         seen[want.ended] += 1
         seen["waits"] += want.waits
     print(seen, {"ties": ties})
-    assert min(seen["natural"], seen["cap"], seen["waits"]) >= 50 and ties <= 3, (seen, ties)
+    assert min(seen["natural"], seen["cap"], seen["waits"]) >= 40 and ties <= 3, (seen, ties)
 
     for n, (_, cap, waits) in enumerate(budgets):
         obeys(encoder, got[len(free) + len(greedy) + n]["token_ids"], cap, waits)
