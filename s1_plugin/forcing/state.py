@@ -70,6 +70,11 @@ class Thinking:
         """The token that must come next, None if the model draws it."""
         return self._queue[0] if self._queue else None
 
+    @property
+    def queued(self) -> tuple[int, ...]:
+        """All tokens that are due, the next one first."""
+        return tuple(self._queue)
+
     def must_not_end(self) -> bool:
         """End tokens are banned for the next draw: it is the first one after a Wait."""
         return self._after_wait and self.watching
