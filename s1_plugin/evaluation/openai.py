@@ -15,9 +15,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from s1_plugin.encoding import TextEncoder, decode
+from s1_plugin.encoding import TextEncoder
 from s1_plugin.evaluation.hook import Request
-from s1_plugin.forcing.budget import plan
+from s1_plugin.evaluation.sharing import family as family_of
+from s1_plugin.evaluation.sharing import job_of, largest, retold
 from s1_plugin.forcing.dialect import Server
 from s1_plugin.forcing.http import Endpoint, Refused, Unavailable
 from s1_plugin.forcing.openai import Job, complete
@@ -80,7 +81,7 @@ async def _run(lm: Any, requests: list[Request]) -> list[Response]:
 
         families: dict[tuple, list[int]] = defaultdict(list)
         for i, (request, job) in enumerate(zip(requests, jobs, strict=True)):
-            families[_family(request, job)].append(i)
+            families[family_of(request, job.prompt, job.plan)].append(i)
         found: dict[int, Response] = {}
         with tqdm(total=len(jobs), desc="budget forcing", unit="response") as bar:
 
@@ -95,14 +96,12 @@ async def _run(lm: Any, requests: list[Request]) -> list[Response]:
 
 async def _share(server: Server, jobs: Sequence[Job], one: _Complete) -> list[Response]:
     """Responses to jobs that differ in cap and Waits alone: one thinking, several answers."""
-    top = max(jobs, key=lambda job: (job.plan.cap, job.plan.waits))
-    waits = max(job.plan.waits for job in jobs)
-    largest = replace(top, plan=replace(top.plan, waits=waits))
-    longest, trajectory = await one(largest)
+    top = replace(jobs[0], plan=largest([job.plan for job in jobs]))
+    longest, trajectory = await one(top)
     answers: dict[tuple[int, ...], asyncio.Task] = {}
 
     async def member(job: Job) -> Response:
-        if job.plan == largest.plan:
+        if job.plan == top.plan:
             return longest
         try:
             state, tokens = replay(job.plan, server.ends_with_newline, trajectory.draws)
@@ -113,48 +112,22 @@ async def _share(server: Server, jobs: Sequence[Job], one: _Complete) -> list[Re
         if key not in answers:
             answers[key] = asyncio.create_task(one(replace(job, begun=(state, tokens))))
         response, _ = await answers[key]
-        told = Response.from_tokens(
-            response.token_ids,
-            state,
-            decode=lambda ids: decode(server.encoder.tokenizer, ids),
-            think_start=job.format.think_start,
-            finished=response.finished,
-        )
+        told = retold(response, state, server.encoder, job.format.think_start)
         return told.failed(response.error) if response.error else told
 
     return list(await asyncio.gather(*map(member, jobs)))
 
 
 def _job(request: Request, encoder: TextEncoder, context: int | None) -> Job:
-    fmt = get_format(request.format)
-    prompt = encoder.encode(encoder.rendered_pieces(request.context, request.question, fmt))
+    asked = job_of(request, encoder, context)
     names = ("temperature", "top_p", "top_k", "min_p")
+    prompt = asked.prompt
     return Job(
-        prompt=prompt + encoder.scaffold_ids(fmt.think_start),
-        plan=plan(
-            request.budget,
-            encoder,
-            fmt,
-            prompt_length=len(prompt),
-            max_new_tokens=request.max_gen_toks,
-            context=context,
-        ),
-        format=fmt,
+        prompt=prompt,
+        plan=asked.plan,
+        format=get_format(request.format),
         sampling={name: value for name, value in request.sampling if name in names},
         stream=f"{request.seed}/{request.sample}/{prompt}",
-    )
-
-
-def _family(request: Request, job: Job) -> tuple:
-    """What requests must have in common to share a trajectory: all but cap and Waits."""
-    plan_ = job.plan
-    return (
-        tuple(job.prompt),
-        request.sampling,
-        request.seed,
-        request.format,
-        request.sample,
-        replace(plan_, cap=0, waits=0, context_bound=False),
     )
 
 
