@@ -24,7 +24,8 @@ REQUEST_TYPE = "s1_budget_forcing"
 
 #: Sampling arguments that are passed on to the engine as they are.
 SAMPLING = ("do_sample", "temperature", "top_p", "top_k", "min_p")
-_OWN = (*GEN_KWARGS, *CONTROL_KWARGS, "max_gen_toks", "seed", "format")
+_UNFORCED = "allow_unforced"
+_OWN = (*GEN_KWARGS, *CONTROL_KWARGS, "max_gen_toks", "seed", "format", _UNFORCED)
 #: Accepted because lm-eval adds them by itself; the format says where generation stops.
 _IGNORED = ("until",)
 
@@ -70,7 +71,9 @@ def request(context: str, question: str, kwargs: Mapping[str, Any], sample: int 
         raise ValueError(
             f"unknown --gen_kwargs {', '.join(unknown)}{meant}; s1 tasks know {', '.join(known)}"
         )
-    if not isinstance(context, str):
+    if kwargs.get(_UNFORCED) not in (None, True, False):
+        raise ValueError(f"{_UNFORCED} must be true or false, got {kwargs[_UNFORCED]!r}")
+    if not isinstance(context, str) and not kwargs.get(_UNFORCED):
         raise ValueError(
             "lm-eval has left the chat template to the server; budget forcing needs the rendered "
             "prompt: add tokenizer_backend=huggingface,tokenized_requests=True to --model_args"
@@ -78,7 +81,7 @@ def request(context: str, question: str, kwargs: Mapping[str, Any], sample: int 
     budget = Budget.from_gen_kwargs(kwargs)
     if budget.control and budget.control.rejects:
         kwargs = _rejecting(kwargs)
-    elif budget.control:
+    elif budget.control and isinstance(context, str):
         context, question = _instructed(context, question, budget.control)
     return Request(
         context=context,
@@ -158,6 +161,8 @@ def generate(lm: Any, instances: list[Any]) -> list[str]:
     """
     from s1_plugin.evaluation import rejection
 
+    asked = [bool(instance.arguments[1].get(_UNFORCED)) for instance in instances]
+    run = _driver(lm, allow_unforced=any(asked) and all(asked))
     seen: dict[int, int] = {}
     requests = []
     for instance in instances:
@@ -165,19 +170,25 @@ def generate(lm: Any, instances: list[Any]) -> list[str]:
         sample = seen[id(instance)] = seen.get(id(instance), -1) + 1
         context, kwargs, question = instance.arguments
         requests.append(request(context, question, kwargs, sample))
-    run = _driver(lm)
     responses = rejection.sample(lambda wanted: run(lm, wanted), requests)
     _tell_failures(responses)
     return [json.dumps(r.to_json(), ensure_ascii=False) for r in responses]
 
 
-def _driver(lm: Any) -> Callable[[Any, Sequence[Request]], list[Response]]:
-    for kind in type(lm).__mro__:
-        if kind.__name__ in DRIVERS:
-            return import_module(DRIVERS[kind.__name__]).run
+def _driver(lm: Any, allow_unforced: bool) -> Callable[[Any, Sequence[Request]], list[Response]]:
+    kinds = [kind.__name__ for kind in type(lm).__mro__]
+    # Chat endpoints, although lm-eval derives their class from the completions.
+    if not any("Chat" in kind for kind in kinds):
+        for kind in kinds:
+            if kind in DRIVERS:
+                return import_module(DRIVERS[kind]).run
+    if allow_unforced:
+        return import_module("s1_plugin.evaluation.unforced").run
     raise NotImplementedError(
-        f"s1 tasks cannot force budgets in {type(lm).__name__}; use --model hf, or "
-        "--model local-completions with a server"
+        f"budgets cannot be forced in {type(lm).__name__}: forcing continues the model's own turn. "
+        "Use --model hf, --model vllm, or --model local-completions with a server's "
+        "/v1/completions; or ask without forcing, and have the results say so, with "
+        f"{_UNFORCED}=true in --gen_kwargs"
     )
 
 

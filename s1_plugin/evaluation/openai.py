@@ -45,11 +45,6 @@ def run(lm: Any, requests: Sequence[Request]) -> list[Response]:
         ValueError: if the model's settings or a budget cannot be used.
         ServerError: if the server cannot be used at all; says what would help.
     """
-    if "Chat" in type(lm).__name__:
-        raise ValueError(
-            "budget forcing continues the model's own turn, which chat endpoints do not allow; use "
-            "--model local-completions with base_url=http://HOST/v1/completions"
-        )
     if not hasattr(lm.tokenizer, "backend_tokenizer"):
         raise ValueError(
             "budgets are counted with the model's own tokenizer: add "

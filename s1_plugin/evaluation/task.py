@@ -32,6 +32,7 @@ _METRICS = (
     "capped",
     "unanswered",
     "failed",
+    "unforced",
 )
 
 
@@ -137,7 +138,8 @@ class S1Task(ConfigurableTask):
         """Metrics of one problem; with several budgets each name carries its budget.
 
         A request that failed for good has no metric but ``failed``: lm-eval takes its means, and
-        their standard errors, over the problems that have one.
+        their standard errors, over the problems that have one. Where nothing was forced nothing is
+        said of thinking.
         """
         correct, extract = _GRADERS[self._metadata.get("grader", "integer")]
         gold = self.doc_to_target(doc)
@@ -151,13 +153,19 @@ class S1Task(ConfigurableTask):
             metrics[f"failed{suffix}"] = float(failed)
             if failed:
                 continue
+            unanswered = float(extract(response["answer"]) is None)
             metrics |= {
                 f"exact_match{suffix}": float(correct(response["answer"], gold)),
+                f"unanswered{suffix}": unanswered,
+            }
+            if response["ended"] == "unforced":
+                metrics[f"unforced{suffix}"] = 1.0
+                continue
+            metrics |= {
                 f"thinking_tokens{suffix}": response["thinking_tokens"],
                 f"answer_tokens{suffix}": response["answer_tokens"],
                 f"waits{suffix}": response["waits"],
                 f"capped{suffix}": float(response["ended"] in ("cap", "context")),
-                f"unanswered{suffix}": float(extract(response["answer"]) is None),
             }
         return metrics
 

@@ -114,8 +114,8 @@ def test_what_cannot_work_is_said_with_its_remedy(encoder, nano_base, monkeypatc
     class LocalChatCompletion:
         tokenizer = None
 
-    with pytest.raises(ValueError, match="local-completions"):
-        driver.run(LocalChatCompletion(), [])
+    with pytest.raises(NotImplementedError, match=r"local-completions .* allow_unforced=true"):
+        hook.generate(LocalChatCompletion(), [])
     with pytest.raises(ValueError, match="tokenized_requests=True"):
         hook.request(["not", "rendered"], "1+2", {})
     with pytest.raises(NotImplementedError, match="local-completions"):
