@@ -61,7 +61,7 @@ $(VENV)-vllm/.ready: pyproject.toml tests/vllm/constraints.txt eval_tasks/*
 	touch $@
 
 test-vllm: $(VENV)-vllm/.ready  ## the tests that need vLLM (a CPU build, in an environment of its own)
-	$(VENV)-vllm/bin/python -m pytest tests/vllm tests/forcing/test_board.py
+	$(VENV)-vllm/bin/python -m pytest tests/vllm
 
 bench: setup  ## the benchmarks, each printing a ratio
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
