@@ -27,6 +27,8 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+if "vllm" in sys.argv:  # its CPU build is many times slower with as many threads as cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 from engines import BATCH, Made, ending_model, plans_of
