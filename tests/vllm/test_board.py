@@ -301,12 +301,13 @@ def test_a_wide_vocabulary(top_k, top_p):
     for key, token in enumerate(rows.argmax(dim=-1).tolist()):
         for attempt in range(8):
             at = uniform(key, attempt << 32)
-            low, high = np.searchsorted(cumulative, [at - 1e-5, at + 1e-5])
+            low, high = np.searchsorted(cumulative, [at - 2e-6, at + 2e-6])
             near = set(tokens[low : high + 1])
-            if near & set(exact):
+            if near <= set(exact):
                 assert token in {2 if t in ENDS else t for t in near}
                 seen += 1
-                break
+            if near & set(exact):
+                break  # kept; or rounding could decide whether it is
         else:  # what is cut weighs too much: the cut was searched for
             assert token in {2 if t in ENDS else t for t in exact}
     assert seen
