@@ -1,6 +1,7 @@
 """Every command in the README is run by a test, or named here with what covers it."""
 
 import re
+import shlex
 
 import pytest
 
@@ -28,6 +29,17 @@ COVERED = {
     "--gen_kwargs max_tokens_thinking=auto,thinking_n_ignore=2,thinking_n_ignore_str=Wait "
     "--batch_size 8 --output_path results --log_samples": "here, with nano",
     "s1 curve results --out curve": "here",
+    's1 ask outputs/nano/model "Last digit of the sum: a7 b3 c2 d8 e6" --waits 2': "here",
+    "lm_eval run --model vllm --tasks s1_aime --apply_chat_template --batch_size auto "
+    '--model_args \'{"pretrained": "outputs/s1/model", "tensor_parallel_size": 8, '
+    '"logits_processors": ["s1_plugin.forcing.vllm:BudgetForcingProcessor"]}\' '
+    '--gen_kwargs \'{"max_tokens_thinking": [500, 1000, 2000, "auto"], '
+    '"thinking_n_ignore": [2, 4]}\' '
+    "--output_path results --log_samples": "tests/vllm/test_lm_eval (make test-vllm)",
+    "lm_eval run --model local-completions --tasks s1_aime --apply_chat_template --model_args "
+    "base_url=http://localhost:8000/v1/completions,model=outputs/s1/model,num_concurrent=32 "
+    "--gen_kwargs max_tokens_thinking=auto,thinking_n_ignore=2 --output_path results "
+    "--log_samples": "tests/vllm/test_lm_eval_server (make test-vllm), tests/e2e/test_servers",
 }
 
 
@@ -65,6 +77,13 @@ def test_the_authors_command_and_the_curve(demo):
     said = run("s1", "curve", "results", "--out", "curve", cwd=demo).stdout
     assert "auto+2xWait" in said
     assert (demo / "curve" / "curve.html").is_file()
+
+
+def test_the_nano_model_answers_in_the_terminal(demo):
+    command = next(c for c in commands() if c.startswith("s1 ask"))
+    done = run(*shlex.split(command), cwd=demo)
+    assert "[[Wait]]" in done.stdout and "Answer" in done.stdout
+    assert re.search(r"thinking: \d+ tokens, 2 Waits", done.stderr)
 
 
 def test_the_python_example_runs(demo, capsys):
