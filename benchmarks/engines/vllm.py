@@ -58,13 +58,19 @@ def _start(folder: Path, forced: bool, **settings: Any) -> LLM:
 
 class Steps:
     """(a): Qwen2.5-0.5B's shapes with random weights, in two engines, with our processor and
-    without. The tokenizer is the nano model's, so that only its few ids are ever drawn, ends among
-    them: forcing has more to do than with a real model."""
+    without. The tokenizer is the nano model's with as many idle tokens as make it Qwen2.5's size,
+    so that as many ids are masked as there."""
 
     def __init__(self, folder: Path, base: Path) -> None:
         folder.mkdir()
         for path in base.iterdir():
             (folder / path.name).write_bytes(path.read_bytes())
+        file = folder / "tokenizer.json"
+        tokenizer = json.loads(file.read_text(encoding="utf-8"))
+        vocabulary = tokenizer["model"]["vocab"]
+        size = len(vocabulary) + len(tokenizer["added_tokens"])
+        vocabulary |= {f"idle{i}": i for i in range(size, 151665)}
+        file.write_text(json.dumps(tokenizer), encoding="utf-8")
         config = {
             "architectures": ["Qwen2ForCausalLM"],
             "model_type": "qwen2",
