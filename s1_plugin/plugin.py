@@ -47,6 +47,14 @@ class S1Plugin(BasePlugin):
             for line in reused:
                 say(f"reusing prepared data: {line.sentence()}")
 
+    def pre_model_load(self, cfg: Any) -> None:
+        """Seeds what is drawn while the model is made (random weights, adapters): axolotl leaves
+        that to the trainer, which is made later, and a seed's run would not repeat."""
+        from transformers import set_seed
+
+        if cfg.seed is not None:
+            set_seed(int(cfg.seed))
+
 
 def _banner(settings: S1Config) -> str:
     from importlib.metadata import version

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.conftest import FULL
+from tests.conftest import FULL, ROOT
 from tests.e2e.commands import responses, run, samples
 
 pytestmark = pytest.mark.e2e
@@ -78,8 +78,6 @@ def test_every_response_obeys_its_budget(demo):
 
 
 def test_axolotl_lm_eval_runs_the_task_of_the_config(demo):
-    from tests.conftest import ROOT
-
     run("axolotl", "lm-eval", str(ROOT / "axolotl_configs" / "s1_nano.yaml"), cwd=demo)
     (path,) = (demo / "outputs/nano/model/lm_eval_results").rglob("results_*.json")
     accuracy = json.loads(path.read_text())["results"]["s1_nano"]["exact_match,none"]
@@ -105,3 +103,16 @@ def test_the_newest_lm_eval_gives_the_same_results(demo):
         got[name] = responses(out)
     assert len(got["pinned"]) == 300 * 5
     assert got["pinned"] == got["latest"]
+
+
+def test_a_seed_repeats(tmp_path):
+    """Random weights included: axolotl itself seeds nothing before the model is made."""
+    weights = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        run(
+            "axolotl", "train", str(ROOT / "axolotl_configs" / "s1_nano.yaml"),
+            "--launcher", "python", "--max-steps", "5", cwd=tmp_path / name,
+        )  # fmt: skip
+        weights.append((tmp_path / name / "outputs/nano/model/model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
