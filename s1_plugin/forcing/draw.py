@@ -12,6 +12,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch.nn.functional import pad
+
+#: Tokens whose weights are first summed together.
+_BLOCK = 512
 
 
 def uniform(seed: int, stream: str, position: int, attempt: int = 0) -> float:
@@ -35,15 +39,30 @@ def upload(values: Sequence[Any], dtype: torch.dtype, device: torch.device) -> t
 def draw(scores: torch.Tensor, numbers: Sequence[float]) -> list[int]:
     """One token per row; reading them is the only time that the host waits for the device.
 
+    In float32 the rounding of a sum over a large vocabulary would show in the law, and a running
+    sum of all of it in float64 takes ten times as long as the rest. So the block is found by the
+    sums of blocks, and the token by the running sum in its block.
+
     Args:
         scores: (rows, vocabulary) warped logits, -inf where a token was cut.
         numbers: one `uniform` number per row.
     """
     weights = torch.softmax(scores, dim=-1, dtype=torch.float32)
-    # In float32 the rounding of a sum over a large vocabulary would show in the law.
-    cumulative = weights.cumsum(dim=-1, dtype=torch.float64)
+    blocks = pad(weights, (0, -weights.shape[1] % _BLOCK)).unflatten(1, (-1, _BLOCK))
+    sums = blocks.sum(dim=-1, dtype=torch.float64)
+    cumulative = sums.cumsum(dim=-1)
     number = upload(numbers, torch.float64, scores.device).unsqueeze(1)
+    block, number = _find(cumulative, number * cumulative[:, -1:])
+    inner = blocks[torch.arange(len(numbers), device=scores.device), block.squeeze(1)]
+    number = number - (cumulative - sums).gather(1, block)
+    token, _ = _find(inner.cumsum(dim=-1, dtype=torch.float64), number)
+    return (block * _BLOCK + token).squeeze(1).tolist()
+
+
+def _find(cumulative: torch.Tensor, number: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The first place whose running sum exceeds ``number``, which is kept, against rounding,
+    from 0 to just below the total: so the place is one with a weight. Both are (rows, 1)."""
     total = cumulative[:, -1:]
-    # Strictly below the total, so that the token found is one with a weight.
-    below = torch.minimum(number * total, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(cumulative, below, right=True).squeeze(1).tolist()
+    zero = torch.zeros_like(total)
+    number = number.clamp(min=0.0).minimum(torch.nextafter(total, zero))
+    return torch.searchsorted(cumulative, number, right=True), number
