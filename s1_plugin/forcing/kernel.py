@@ -403,7 +403,11 @@ def _ban_unknown(x, size, width, BLOCK: tl.constexpr):
         tl.store(x + at, float("-inf"), mask=at < width)
 
 
-@triton.jit
+# Batches come in all sizes, and slices of them at all addresses: one compilation serves them all.
+@triton.jit(
+    do_not_specialize=["n_rows", "program_width"],
+    do_not_specialize_on_alignment=["rows", "slots", "offsets", "positions", "fed"],
+)
 def step(
     logits,  # (rows of the engine, width) float32, changed in place
     stride,

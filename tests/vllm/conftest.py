@@ -8,12 +8,14 @@ from importlib.util import find_spec
 import pytest
 
 if find_spec("vllm"):
+    import torch
+
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    # No GPU here: the kernel is interpreted, step by step, in Python.
-    os.environ.setdefault("TRITON_INTERPRET", "1")
+    if not torch.cuda.is_available():  # the kernel is interpreted, step by step, in Python
+        os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 @pytest.fixture(scope="session")

@@ -51,7 +51,7 @@ class Processor(BudgetForcingProcessor):
                 history=history,
                 newlines=np.zeros(SIZE + SPARE, dtype=bool),
                 vocabulary=SIZE,
-                device=torch.device("cpu"),
+                device=torch.device("cpu") if states is None else states.device,
                 listener=self._hear,
             )
 

@@ -1,6 +1,10 @@
 """The second interface (vLLM 0.31 and later, the default on GPUs), with stub buffers."""
 
+import os
 import random
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -155,3 +159,16 @@ def test_a_slot_is_taken_over_by_the_next_request():
     engine.add(0, params(1))
     engine.keep(0, engine.logits_for([0], lambda s, seen: scripted(seen, True), {})[0], [])
     assert engine.output(0) == Pipeline([params(1)]).step(scripted([], True).unsqueeze(0))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="test_v2_gpu runs by itself")
+def test_vllms_own_samplers_with_interpreted_kernels():
+    """A process of its own, since vLLM must believe in Triton there (`runner`)."""
+    file = Path(__file__).with_name("test_v2_gpu.py")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)],
+        env={**os.environ, "S1_TEST_V2_INTERPRETED": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
