@@ -1,71 +1,83 @@
 """Grading: from the text after the answer delimiter to right or wrong.
 
-Pure Python. What is graded is the answer alone, never the thinking; no answer is wrong.
+What is graded is the answer alone, never the thinking; no answer is wrong. A kind of answer is a
+file: `integers` (AIME), `maths` (MATH500), `letters` (GPQA).
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
-# The last of these in the answer counts. `Answer:` covers s1's `Final Answer:` and `Answer:`.
-_MARK = re.compile(r"Answer:[^\S\n]*\**(?P<text>[^\n]*\S[^\n]*)")
-# An integer that is not part of a decimal, a fraction, a power or a name.
-_INTEGER = re.compile(r"(?<![\w./^\\-])-?\d+(?:,\d{3})*(?:\.0+)?(?![\w/^]|\.\d|,\d)")
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
-# What may stand around an integer without changing it.
-_DECORATION = re.compile(r"\\(?:text|mathrm|textbf|mathbf)\s*\{|\\[,;!: ()]|[{}$]")
-_DEGREES = re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ)")
-_SCRIPT = re.compile(r"[\^_]\s*\{[^{}]*\}")
+from s1_plugin.evaluation import integers, letters, maths
+from s1_plugin.evaluation.answers import MOST_CHARACTERS
+
+KINDS = ("integer", "math", "letter")
 
 
-def boxed(text: str) -> str | None:
-    r"""The content of the last complete ``\boxed{…}`` (or ``\fbox{…}``), braces balanced."""
-    open_braces: list[int | None] = []  # where the content of a box begins; None for other braces
-    last = None
-    for match in _BOX.finditer(text):
-        token = match.group()
-        if token == "{":
-            open_braces.append(None)
-        elif token == "}":
-            start = open_braces.pop() if open_braces else None
-            if start is not None:
-                last = text[start : match.start()]
-        elif token.endswith("{") and len(token) > 2:
-            open_braces.append(match.end())
-    return last
+@dataclass(frozen=True)
+class Grade:
+    """What an answer was found to say.
 
-
-def extract_integer(answer: str | None) -> int | None:
-    """The integer an answer gives: the boxed one, else the first after the last ``Answer:``, else
-    the last one in the text.
-
-    ``023`` is 23, ``1,234`` is 1234, ``\\boxed{\\text{Final: } 42}`` is 42; ``0.5``, ``1/2`` and
-    ``2^{10}`` give none.
+    Attributes:
+        extracted: as text; None if there is no answer.
+        correct: whether it is right.
+        trouble: why it could not be compared, and so counts as wrong: "" if it could, "time",
+            "memory", "too long", "too deep", "too large".
+        cut: the answer had more than `MOST_CHARACTERS`, of which only the last were read.
     """
-    if not answer:
-        return None
-    inside = boxed(answer)
-    if inside is not None and re.search(r"\d", inside):
-        found = _integers(inside)
-        return found[0] if len(found) == 1 and "\\frac" not in inside else None
-    marked = [m["text"] for m in _MARK.finditer(answer)]
-    if marked:
-        return next(iter(_integers(marked[-1])), None)
-    return next(reversed(_integers(answer)), None)
+
+    extracted: str | None
+    correct: bool
+    trouble: str = ""
+    cut: bool = False
 
 
-def _integers(text: str) -> list[int]:
-    plain = _DEGREES.sub(" ", text.replace("{,}", ",").replace("\\!", ""))
-    plain = _DECORATION.sub(" ", _SCRIPT.sub("^", plain))
-    # int() refuses absurd lengths; no integer answer of ours has 20 digits
-    digits = (n.split(".")[0].replace(",", "") for n in _INTEGER.findall(plain))
-    return [int(n) for n in digits if len(n) <= 20]
+def grade(answer: str | None, gold: str | int, kind: str) -> Grade:
+    """Grades the text after the answer delimiter.
 
-
-def integer_correct(answer: str | None, gold: str | int) -> bool:
-    """Whether ``answer`` gives the integer ``gold``.
+    Args:
+        answer: None if there is none.
+        gold: the right answer.
+        kind: one of `KINDS`.
 
     Raises:
-        ValueError: if ``gold`` is no integer.
+        ValueError: if ``gold`` is not of this kind, or there is no such kind.
     """
-    return extract_integer(answer) == int(str(gold).strip())
+    gold = str(gold).strip()
+    cut = len(answer or "") > MOST_CHARACTERS
+    text = (answer or "")[-MOST_CHARACTERS:]
+    trouble = ""
+    extracted: str | None
+    if kind == "integer":
+        if not re.fullmatch(r"[+-]?\d{1,20}", gold):
+            raise ValueError(f"the right answer must be an integer, got {gold[:80]!r}")
+        number = integers.extract_integer(text)
+        extracted, correct = None if number is None else str(number), number == int(gold)
+    elif kind == "letter":
+        if gold not in tuple(letters.LETTERS):
+            known = ", ".join(letters.LETTERS)
+            raise ValueError(f"the right choice must be one of {known}, got {gold!r}")
+        extracted = letters.extract_letter(text)
+        correct = extracted == gold
+    elif kind == "math":
+        if not gold:
+            raise ValueError("the right answer is empty")
+        extracted, correct = maths.extract_math(text), False
+        if extracted is not None:
+            correct, trouble = maths.compare(extracted, gold)
+    else:
+        raise ValueError(f"no kind of answer is called {kind!r}; there are {', '.join(KINDS)}")
+    return Grade(extracted, correct, trouble, cut)
+
+
+def check_gold(gold: str | int, kind: str) -> str:
+    """Why ``gold`` cannot be graded as ``kind``; "" if it can: given as an answer it is right."""
+    for answer in (f"\\boxed{{{gold}}}", f"Answer: {gold}"):
+        try:
+            found = grade(answer, gold, kind)
+        except ValueError as error:
+            return str(error)
+        if not found.correct:
+            return f"given as {answer[:80]!r} it is read as {found.extracted!r} and counts as wrong"
+    return ""

@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from s1_plugin.encoding import TextEncoder
-from s1_plugin.evaluation.hook import Request
+from s1_plugin.evaluation.request import Request
 from s1_plugin.evaluation.sharing import Job, job_of, share
 from s1_plugin.forcing.response import Response
 from s1_plugin.forcing.transformers import (

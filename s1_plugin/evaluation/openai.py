@@ -16,7 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from s1_plugin.encoding import TextEncoder
-from s1_plugin.evaluation.hook import Request
+from s1_plugin.evaluation.request import Request
 from s1_plugin.evaluation.sharing import family as family_of
 from s1_plugin.evaluation.sharing import job_of, largest, retold
 from s1_plugin.forcing.dialect import Server

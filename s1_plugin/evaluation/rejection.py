@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from s1_plugin.console import say
-from s1_plugin.evaluation.hook import Request
+from s1_plugin.evaluation.request import Request
 from s1_plugin.forcing.control import MOST_TRIES
 from s1_plugin.forcing.response import Response
 

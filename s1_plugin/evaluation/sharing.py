@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from s1_plugin.encoding import TextEncoder, decode
-from s1_plugin.evaluation.hook import Request
+from s1_plugin.evaluation.request import Request
 from s1_plugin.forcing.budget import Plan, plan
 from s1_plugin.forcing.response import Response
 from s1_plugin.forcing.state import Thinking, replay

@@ -18,6 +18,8 @@ from lm_eval.api.task import ConfigurableTask
 from s1_plugin.evaluation import hook
 from s1_plugin.evaluation.budgets import expand
 from s1_plugin.evaluation.grading import extract_integer, integer_correct
+from s1_plugin.evaluation.request import request
+from s1_plugin.forcing.budget import Budget
 
 #: A folder of `aime24.jsonl`, `aime25.jsonl` …, read instead of the hub.
 DATA_VARIABLE = "S1_EVAL_DATA"
@@ -110,7 +112,7 @@ class S1Task(ConfigurableTask):
         super().set_config(key, value, update)
         if key == "generation_kwargs":
             for generation in expand(self.config.generation_kwargs or {}):
-                hook.request("?", "?", generation)
+                request("?", "?", generation)
 
     def construct_requests(self, doc: dict, ctx: str, **kwargs: Any) -> list[Instance]:
         """One instance per budget; lm-eval calls this with the rendered prompt."""
@@ -146,7 +148,7 @@ class S1Task(ConfigurableTask):
         budgets = expand(self.config.generation_kwargs or {})
         metrics: dict[str, Any] = {}
         for generation, response in zip(budgets, results, strict=True):
-            label = hook.Budget.from_gen_kwargs(generation).label
+            label = Budget.from_gen_kwargs(generation).label
             suffix = f"@{label}" if len(budgets) > 1 else ""
             response = json.loads(response[0] if isinstance(response, list) else response)
             failed = response["ended"] == "failed"
@@ -184,7 +186,7 @@ class S1Task(ConfigurableTask):
 
     def _metric_names(self) -> list[str]:
         budgets = expand(self.config.generation_kwargs or {})
-        suffixes = [f"@{hook.Budget.from_gen_kwargs(b).label}" for b in budgets]
+        suffixes = [f"@{Budget.from_gen_kwargs(b).label}" for b in budgets]
         if len(suffixes) == 1:
             suffixes = [""]
         return [name + suffix for suffix in suffixes for name in _METRICS]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from s1_plugin.console import say
-from s1_plugin.evaluation.hook import Request
+from s1_plugin.evaluation.request import Request
 from s1_plugin.forcing.response import Response
 from s1_plugin.formats import get_format
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from s1_plugin.console import say
 from s1_plugin.encoding import TextEncoder, decode
-from s1_plugin.evaluation.hook import Request
+from s1_plugin.evaluation.request import Request
 from s1_plugin.evaluation.sharing import Job, job_of, share
 from s1_plugin.forcing import vllm_request
 from s1_plugin.forcing.response import Response

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from s1_plugin.evaluation import hf, hook
+from s1_plugin.evaluation import hf
 from s1_plugin.evaluation.budgets import expand
+from s1_plugin.evaluation.request import request
 from tests.forcing.test_transformers import biased_model
 
 QUESTIONS = ["1+2", "3+4+5", "7+7+1+1", "2+2+2+2+2", "9"]
@@ -37,7 +38,7 @@ def requests(lm, **kwargs):
             [{"role": "user", "content": question}], tokenize=False, add_generation_prompt=True
         )
         for one in expand({"max_gen_toks": 300, **BUDGETS, **kwargs}):
-            out.append(hook.request(context, question, one))
+            out.append(request(context, question, one))
     return out
 
 
@@ -77,7 +78,7 @@ def test_a_newline_drawn_under_one_cap_and_forced_under_a_smaller_one(lm):
     """Every cap in a row, so that caps just before and after a newline end in the same text."""
     wanted = requests(lm, max_tokens_thinking=list(range(1, 23)), thinking_n_ignore=[0])
     shared = hf.run(lm, wanted)
-    assert shared == [hf.run(lm, [request])[0] for request in wanted]
-    for request, response in zip(wanted, shared, strict=True):
-        if request.budget.cap != "auto" and response.ended == "cap":
-            assert response.thinking_tokens == request.budget.cap
+    assert shared == [hf.run(lm, [one])[0] for one in wanted]
+    for one, response in zip(wanted, shared, strict=True):
+        if one.budget.cap != "auto" and response.ended == "cap":
+            assert response.thinking_tokens == one.budget.cap

@@ -1,13 +1,14 @@
 import pytest
 
 from s1_plugin.evaluation import hook
+from s1_plugin.evaluation.request import request
 from s1_plugin.forcing.budget import Budget
 
 CONTEXT = "<|im_start|>user\nWhat is 1+1?<|im_end|>\n<|im_start|>assistant\n"
 
 
 def ask(**kwargs):
-    return hook.request(CONTEXT, "What is 1+1?", kwargs)
+    return request(CONTEXT, "What is 1+1?", kwargs)
 
 
 def test_the_authors_command_carries_over():

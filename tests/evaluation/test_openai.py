@@ -7,6 +7,7 @@ import pytest
 
 from s1_plugin.evaluation import hook
 from s1_plugin.evaluation import openai as driver
+from s1_plugin.evaluation.request import request
 from tests.conftest import ROOT
 from tests.forcing.test_openai import encoder, hash_server, naive  # noqa: F401
 
@@ -91,7 +92,7 @@ def test_budgets_share_a_trajectory_and_are_each_what_they_would_be_alone(
     )
     budgets = [(cap, waits) for cap in (5, 20, 60) for waits in (0, 1, 2)]
     requests = [
-        hook.request(
+        request(
             context,
             "1+2",
             {"max_tokens_thinking": cap, "thinking_n_ignore": waits, "max_gen_toks": 120},
@@ -117,7 +118,7 @@ def test_what_cannot_work_is_said_with_its_remedy(encoder, nano_base, monkeypatc
     with pytest.raises(NotImplementedError, match=r"local-completions .* allow_unforced=true"):
         hook.generate(LocalChatCompletion(), [])
     with pytest.raises(ValueError, match="tokenized_requests=True"):
-        hook.request(["not", "rendered"], "1+2", {})
+        request(["not", "rendered"], "1+2", {})
     with pytest.raises(NotImplementedError, match="local-completions"):
         hook.generate(object(), [])
 

@@ -6,6 +6,7 @@ import pytest
 from lm_eval.api.instance import Instance
 
 from s1_plugin.evaluation import hook
+from s1_plugin.evaluation.request import request
 
 CONTEXT = "<|im_start|>user\n1+1?<|im_end|>\n<|im_start|>assistant\n"
 
@@ -51,4 +52,4 @@ def test_thinking_is_not_taken_for_the_answer():
 
 def test_the_argument_is_a_switch():
     with pytest.raises(ValueError, match="allow_unforced must be true or false"):
-        hook.request(CONTEXT, "1+1?", {"allow_unforced": "yes"})
+        request(CONTEXT, "1+1?", {"allow_unforced": "yes"})

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s1_plugin.evaluation import hook, rejection
+from s1_plugin.evaluation import rejection
 from s1_plugin.evaluation.budgets import expand
+from s1_plugin.evaluation.request import request
 from s1_plugin.forcing.budget import Budget
 from s1_plugin.forcing.control import MOST_TRIES, Control
 from s1_plugin.forcing.response import Response
@@ -15,7 +16,7 @@ CONTEXT = f"<|im_start|>user\n{QUESTION}<|im_end|>\n<|im_start|>assistant\n"
 
 
 def ask(**kwargs):
-    return hook.request(CONTEXT, QUESTION, kwargs)
+    return request(CONTEXT, QUESTION, kwargs)
 
 
 @pytest.mark.parametrize(
@@ -83,10 +84,10 @@ class Driver:
     def __call__(self, requests):
         self.rounds.append([(r.question, r.sample) for r in requests])
         out = []
-        for request in requests:
-            lengths = self.lengths[request.question]
-            cap = request.budget.cap
-            length = lengths[min(request.sample % MOST_TRIES, len(lengths) - 1)]
+        for asked in requests:
+            lengths = self.lengths[asked.question]
+            cap = asked.budget.cap
+            length = lengths[min(asked.sample % MOST_TRIES, len(lengths) - 1)]
             fits = cap == "auto" or length < cap
             out.append(response(length if fits else cap, "natural" if fits else "cap"))
         return out
@@ -95,7 +96,7 @@ class Driver:
 def rejecting(question, limit, sample=0):
     context = CONTEXT.replace(QUESTION, question)
     kwargs = {"control": "rejection", "control_limit": limit}
-    return hook.request(context, question, kwargs, sample)
+    return request(context, question, kwargs, sample)
 
 
 def test_only_what_is_missing_is_sampled_again():
