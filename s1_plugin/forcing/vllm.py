@@ -81,6 +81,12 @@ class BudgetForcingProcessor(V1Processor, V2Processor):  # type: ignore[misc]
 
     def __init__(self, vllm_config: Any, device_or_states: Any, is_pin_memory: Any = None) -> None:
         config = vllm_config.model_config
+        if getattr(vllm_config.parallel_config, "enable_batch_sharded_sampling", False):
+            # Preempted, a request may come back to a rank that never saw it.
+            raise ValueError(
+                "budget forcing and batch-sharded sampling do not go together: no rank would know "
+                "all ends that were replaced; start vLLM without --enable-batch-sharded-sampling"
+            )
         tokenizer = get_tokenizer(
             config.tokenizer,
             tokenizer_mode=config.tokenizer_mode,

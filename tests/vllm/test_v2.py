@@ -161,6 +161,14 @@ def test_a_slot_is_taken_over_by_the_next_request():
     assert engine.output(0) == Pipeline([params(1)]).step(scripted([], True).unsqueeze(0))
 
 
+def test_batch_sharded_sampling_is_refused():
+    config = SimpleNamespace(
+        model_config=None, parallel_config=SimpleNamespace(enable_batch_sharded_sampling=True)
+    )
+    with pytest.raises(ValueError, match="without --enable-batch-sharded-sampling"):
+        BudgetForcingProcessor(config, Engine().processor.states)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="test_v2_gpu runs by itself")
 def test_vllms_own_samplers_with_interpreted_kernels():
     """A process of its own, since vLLM must believe in Triton there (`runner`)."""

@@ -210,16 +210,17 @@ def test_draft_tokens_are_verified(wrong):
             guess = wanted[n][len(tokens) :][: chance.randint(0, 3)]
             return [33 if i == 1 and chance.random() < wrong else t for i, t in enumerate(guess)]
 
-        def done(n, engine=engine, ours=ours, requests=requests, events=events):
-            if requests[n].forced:
-                ours.board.flush()
-                events[n] = ours.seats[engine.states.req_id_to_index[n]].events
+        def done(n, engine=engine, ours=ours, events=events):
+            ours.board.flush()
+            if seat := ours.seats.get(engine.states.req_id_to_index[n]):
+                events[n] = seat.events
+                assert seat.refused is None
 
         got = drive(engine, requests, chance, draft, done)
         for n, r in requests.items():
             if r.greedy:
                 assert got[n] == wanted[n]
-            elif r.forced:
+            if r.forced:
                 lane = Lane(make_plan(waits=r.waits, **BUDGET), lambda token: False, (), events[n])
                 lane.follow(got[n])
                 assert lane.answering and max(got[n]) < SIZE
@@ -260,6 +261,7 @@ def test_it_is_built_by_vllm(nano_base):
             tokenizer_revision=None, max_model_len=LENGTH, seed=0, get_vocab_size=lambda: size + 8,
         ),
         speculative_config=None,
+        parallel_config=SimpleNamespace(enable_batch_sharded_sampling=False),
     )  # fmt: skip
     engine = Runner(
         lambda states: build_custom_logits_processors(
