@@ -81,7 +81,10 @@ def force(logits: torch.Tensor, rows: Sequence[Row], vocabulary: int) -> None:
     if not rows:
         return
     if vocabulary < logits.shape[1]:
-        logits[_index(logits, (row.index for row in rows)), vocabulary:] = -math.inf
+        if _all(logits, [row.index for row in rows]):
+            logits[:, vocabulary:] = -math.inf
+        else:
+            logits[_index(logits, (row.index for row in rows)), vocabulary:] = -math.inf
     onehot: list[tuple[int, int]] = []
     banned: list[Row] = []
     open_rows: list[Row] = []
@@ -129,12 +132,12 @@ def _drawn(logits: torch.Tensor, rows: Sequence[Row]) -> list[int | None]:
     found: list[int | None] = [None] * len(rows)
     greedy = [i for i, row in enumerate(rows) if row.sampling.greedy]
     if greedy:
-        best = logits[_index(logits, (rows[i].index for i in greedy))].argmax(dim=-1).tolist()
+        best = _rows(logits, [rows[i].index for i in greedy]).argmax(dim=-1).tolist()
         for i, token in zip(greedy, best, strict=True):
             found[i] = token
     sampled = [i for i, row in enumerate(rows) if not row.sampling.greedy]
     if sampled:
-        scores = logits[_index(logits, (rows[i].index for i in sampled))]
+        scores = _rows(logits, [rows[i].index for i in sampled])
         alive = _end_may_survive(scores, [rows[i] for i in sampled]).tolist()
         kept = [n for n, lives in enumerate(alive) if lives]
         if kept:
@@ -203,6 +206,15 @@ def _ban(logits: torch.Tensor, rows: Sequence[Row]) -> None:
         by_ends.setdefault(row.lane.plan.end_ids, []).append(row.index)
     for ends, indices in by_ends.items():
         logits[_index(logits, indices).unsqueeze(1), _index(logits, sorted(ends))] = -math.inf
+
+
+def _all(logits: torch.Tensor, indices: Sequence[int]) -> bool:
+    return list(indices) == list(range(logits.shape[0]))
+
+
+def _rows(logits: torch.Tensor, indices: Sequence[int]) -> torch.Tensor:
+    """These rows; not a copy where they are all of them, in order."""
+    return logits if _all(logits, indices) else logits[_index(logits, indices)]
 
 
 def _index(like: torch.Tensor, numbers: Iterable[int]) -> torch.Tensor:

@@ -103,11 +103,11 @@ def test_budgets_share_a_trajectory_and_are_each_what_they_would_be_alone(
         lm = local_completions(server, nano_base, monkeypatch)
         together = driver.run(lm, requests)
         shared = len(server.requests)
-        alone = [driver.run(lm, [request])[0] for request in requests]
+        alone = [driver.run(lm, [one])[0] for one in requests]
         assert shared < (len(server.requests) - shared) / 1.5
-        for request, response, single in zip(requests, together, alone, strict=True):
+        for one, response, single in zip(requests, together, alone, strict=True):
             assert response == single
-            job = driver._job(request, encoder, 2048)
+            job = driver._job(one, encoder, 2048)
             assert response.token_ids == naive(server.model, encoder, job)[0]
 
 
