@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from lm_eval.api.instance import Instance
@@ -17,14 +18,14 @@ from lm_eval.api.task import ConfigurableTask
 
 from s1_plugin.evaluation import hook
 from s1_plugin.evaluation.budgets import expand
-from s1_plugin.evaluation.grading import extract_integer, integer_correct
+from s1_plugin.evaluation.grading import Grade, check_gold, grade
+from s1_plugin.evaluation.problems import GPQA_COLUMNS, read, shuffled
+from s1_plugin.evaluation.repeats import maj_at_k, pass_at_k
 from s1_plugin.evaluation.request import request
 from s1_plugin.forcing.budget import Budget
 
-#: A folder of `aime24.jsonl`, `aime25.jsonl` …, read instead of the hub.
+#: A folder of `aime24.jsonl`, `math500.jsonl` …, read instead of the hub.
 DATA_VARIABLE = "S1_EVAL_DATA"
-
-_GRADERS: dict[str, tuple[Callable, Callable]] = {"integer": (integer_correct, extract_integer)}
 
 _METRICS = (
     "exact_match",
@@ -35,22 +36,27 @@ _METRICS = (
     "unanswered",
     "failed",
     "unforced",
+    "ungraded",
 )
 
 
 class S1Task(ConfigurableTask):
     """One benchmark under budget forcing.
 
-    The YAML's ``metadata`` holds ``grader`` (integer) and ``local`` (the file in
-    ``S1_EVAL_DATA``); everything else is lm-eval's own.
+    The YAML's ``metadata`` holds ``grader`` (a kind of `grading.KINDS`), ``local`` (the file in
+    ``S1_EVAL_DATA``) and, for GPQA, ``choices_seed`` and ``access`` (how to be let in); ``repeats``
+    is the number of samples of each question; everything else is lm-eval's own.
     """
 
     def __init__(self, config: dict[str, Any] | None = None, **kwargs: Any) -> None:
         hook.install()
         config = {key: value for key, value in (config or {}).items() if key != "class"}
+        repeats = config.get("repeats") or 1
+        if repeats > 1:
+            # Without it lm-eval shows a task the first sample only.
+            every = {"function": "take_first_k", "k": repeats}
+            config.setdefault("filter_list", [{"name": "none", "filter": [every]}])
         super().__init__(config=config, **kwargs)
-        if (self.config.repeats or 1) > 1:
-            raise ValueError(f"{self.config.task}: repeats > 1 would be generated, but not graded")
         if self.config.num_fewshot:
             raise ValueError(f"{self.config.task}: s1 asks without examples; set num_fewshot to 0")
         self._check_problems()
@@ -62,44 +68,61 @@ class S1Task(ConfigurableTask):
         import datasets
 
         folder, name = os.environ.get(DATA_VARIABLE), self._metadata.get("local")
-        if not folder or not name:
+        seed, split = self._metadata.get("choices_seed"), self.config.test_split
+        columns = ("problem", "answer") if seed is None else GPQA_COLUMNS
+        what = f"{name} (one JSON object per line with {', '.join(f'`{c}`' for c in columns)})"
+        if folder and name:
+            path = Path(folder) / name
+            if not path.is_file():
+                raise FileNotFoundError(
+                    f"{self.config.task}: {DATA_VARIABLE} is set, but {path} is not there; put "
+                    f"{what} there, or unset {DATA_VARIABLE} to load {self.config.dataset_path} "
+                    "from the hub"
+                )
+            rows = read(path, columns)
+            self.dataset = {split: datasets.Dataset.from_list(rows)}
+        else:
             try:
                 super().download(dataset_kwargs, **kwargs)
             except Exception as error:
                 if not name:
                     raise
+                access = self._metadata.get("access")
                 raise RuntimeError(
                     f"{self.config.task}: cannot load {self.config.dataset_path} from the hub "
-                    f"({type(error).__name__}: {error}). On a machine without the hub put "
-                    f"{name} (one JSON object per line with `problem` and `answer`) into a "
-                    f"folder and set {DATA_VARIABLE} to it."
+                    f"({type(error).__name__}: {error}). {f'{access} ' if access else ''}On a "
+                    f"machine without the hub put {what} into a folder and set {DATA_VARIABLE} to "
+                    "it."
                 ) from error
-            return
-        path = Path(folder) / name
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"{self.config.task}: {DATA_VARIABLE} is set, but {path} is not there; put the "
-                f"problems into it (one JSON object per line with `problem` and `answer`), or "
-                f"unset {DATA_VARIABLE} to load {self.config.dataset_path} from the hub"
-            )
-        split = self.config.test_split
-        self.dataset = datasets.load_dataset("json", data_files={split: str(path)})
+        if seed is not None:
+            rows = shuffled(list(self.dataset[split]), seed)
+            self.dataset = {split: datasets.Dataset.from_list(rows)}
+
+    @property
+    def kind(self) -> str:
+        """How answers are graded: one of `grading.KINDS`."""
+        return self._metadata.get("grader", "integer")
+
+    def gold_troubles(self) -> list[tuple[int, str]]:
+        """The problems that cannot be asked or graded, by number from 1, with the reason."""
+        found = []
+        for number, doc in enumerate(self.eval_docs, start=1):
+            question, gold = self.doc_to_text(doc), self.doc_to_target(doc)
+            why = check_gold(gold, self.kind) if str(question).strip() else "there is no problem"
+            if why:
+                found.append((number, f"problem {str(question)[:60]!r}, answer {gold!r}: {why}"))
+        return found
 
     def _check_problems(self) -> None:
         """Every problem can be asked and its gold answer graded; found out before generation."""
-        correct, _ = _GRADERS[self._metadata.get("grader", "integer")]
-        for number, doc in enumerate(self.eval_docs, start=1):
-            question, gold = self.doc_to_text(doc), str(self.doc_to_target(doc))
-            try:
-                good = bool(str(question).strip()) and correct(f"Answer: {gold}", gold)
-            except ValueError:
-                good = False
-            if not good:
-                raise ValueError(
-                    f"{self.config.task}: problem {number} cannot be graded (problem "
-                    f"{str(question)[:60]!r}, answer {gold!r}); each needs a `problem` and an "
-                    "integer `answer`"
-                )
+        troubles = self.gold_troubles()
+        if troubles:
+            number, why = troubles[0]
+            raise ValueError(
+                f"{self.config.task}: problem {number} of {len(self.eval_docs)} cannot be graded "
+                f"({why}); each needs a `problem` and an `answer` of kind {self.kind}"
+                + (f"; {len(troubles) - 1} more cannot either" if len(troubles) > 1 else "")
+            )
 
     # -- requests -----------------------------------------------------------------------------
 
@@ -112,7 +135,12 @@ class S1Task(ConfigurableTask):
         super().set_config(key, value, update)
         if key == "generation_kwargs":
             for generation in expand(self.config.generation_kwargs or {}):
-                request("?", "?", generation)
+                asked = request("?", "?", generation)
+                if (self.config.repeats or 1) > 1 and not dict(asked.sampling)["do_sample"]:
+                    raise ValueError(
+                        f"{self.config.task}: {self.config.repeats} greedy samples of a question "
+                        "are all the same; set a temperature above 0, or use the task without _agg"
+                    )
 
     def construct_requests(self, doc: dict, ctx: str, **kwargs: Any) -> list[Instance]:
         """One instance per budget; lm-eval calls this with the rendered prompt."""
@@ -139,48 +167,54 @@ class S1Task(ConfigurableTask):
     def process_results(self, doc: dict, results: list[Any]) -> dict[str, Any]:
         """Metrics of one problem; with several budgets each name carries its budget.
 
+        With several samples of the problem each metric is their mean, ``correct`` holds their
+        grades (null where a request failed), and coverage (``pass@k``, unbiased) and the majority's
+        vote (``maj@k``) are there for k = 2, 4, … up to the number of samples.
+
         A request that failed for good has no metric but ``failed``: lm-eval takes its means, and
         their standard errors, over the problems that have one. Where nothing was forced nothing is
-        said of thinking.
+        said of thinking. ``ungraded`` is the share of answers that could not be compared within the
+        limits of `maths.compare`, and so count as wrong.
         """
-        correct, extract = _GRADERS[self._metadata.get("grader", "integer")]
-        gold = self.doc_to_target(doc)
+        gold = str(self.doc_to_target(doc))
         budgets = expand(self.config.generation_kwargs or {})
         metrics: dict[str, Any] = {}
         for generation, response in zip(budgets, results, strict=True):
             label = Budget.from_gen_kwargs(generation).label
             suffix = f"@{label}" if len(budgets) > 1 else ""
-            response = json.loads(response[0] if isinstance(response, list) else response)
-            failed = response["ended"] == "failed"
-            metrics[f"failed{suffix}"] = float(failed)
-            if failed:
-                continue
-            unanswered = float(extract(response["answer"]) is None)
-            metrics |= {
-                f"exact_match{suffix}": float(correct(response["answer"], gold)),
-                f"unanswered{suffix}": unanswered,
-            }
-            if response["ended"] == "unforced":
-                metrics[f"unforced{suffix}"] = 1.0
-                continue
-            metrics |= {
-                f"thinking_tokens{suffix}": response["thinking_tokens"],
-                f"answer_tokens{suffix}": response["answer_tokens"],
-                f"waits{suffix}": response["waits"],
-                f"capped{suffix}": float(response["ended"] in ("cap", "context")),
-            }
+            samples = response if isinstance(response, list) else [response]
+            for name, value in self._graded([json.loads(text) for text in samples], gold).items():
+                metrics[name + suffix] = value
+        return metrics
+
+    def _graded(self, responses: list[dict[str, Any]], gold: str) -> dict[str, Any]:
+        rows = [_metrics(response, gold, self.kind) for response in responses]
+        metrics: dict[str, Any] = {}
+        for name in dict.fromkeys(name for _, row in rows for name in row):
+            metrics[name] = fmean(row[name] for _, row in rows if name in row)
+        if len(responses) == 1:
+            return metrics
+        metrics["correct"] = [row.get("exact_match") for _, row in rows]
+        grades = [found for found, _ in rows if found is not None]
+        right = [found.correct for found in grades]
+        # As the authors count votes: right answers are one candidate however they are written.
+        votes = [gold if found.correct else found.extracted for found in grades]
+        for k in _powers(len(grades)):
+            metrics[f"pass@{k}"] = pass_at_k(len(grades), sum(right), k)
+            metrics[f"maj@{k}"] = maj_at_k(votes, right, k)
         return metrics
 
     def higher_is_better(self) -> dict[str, bool]:
         """Only accuracy is better when higher."""
-        names = self._metric_names()
-        return {name: name.startswith("exact_match") for name in names}
+        better = ("exact_match", "correct", "pass@", "maj@")
+        return {name: name.startswith(better) for name in self._metric_names()}
 
     def aggregation(self) -> dict[str, Callable]:
-        """The mean, of everything."""
+        """The mean, of everything; of ``correct`` over all samples together."""
         from lm_eval.api.metrics import mean
 
-        return dict.fromkeys(self._metric_names(), mean)
+        functions: dict[str, Callable] = dict.fromkeys(self._metric_names(), mean)
+        return {n: _mean_of_lists if n.startswith("correct") else f for n, f in functions.items()}
 
     # -- helpers ------------------------------------------------------------------------------
 
@@ -189,8 +223,45 @@ class S1Task(ConfigurableTask):
         suffixes = [f"@{Budget.from_gen_kwargs(b).label}" for b in budgets]
         if len(suffixes) == 1:
             suffixes = [""]
-        return [name + suffix for suffix in suffixes for name in _METRICS]
+        names = [*_METRICS]
+        if (self.config.repeats or 1) > 1:
+            names.append("correct")
+            names += [f"{n}@{k}" for n in ("pass", "maj") for k in _powers(self.config.repeats)]
+        return [name + suffix for suffix in suffixes for name in names]
 
     @property
     def _metadata(self) -> dict[str, Any]:
         return dict(self.config.metadata or {})
+
+
+def _metrics(response: dict[str, Any], gold: str, kind: str) -> tuple[Grade | None, dict[str, Any]]:
+    """The grade of one response (None if its request failed) and its metrics."""
+    if response["ended"] == "failed":
+        return None, {"failed": 1.0}
+    found = grade(response["answer"], gold, kind)
+    metrics: dict[str, Any] = {
+        "failed": 0.0,
+        "exact_match": float(found.correct),
+        "unanswered": float(found.extracted is None),
+    }
+    if kind == "math":
+        metrics["ungraded"] = float(bool(found.trouble))
+    if response["ended"] == "unforced":
+        return found, {**metrics, "unforced": 1.0}
+    return found, {
+        **metrics,
+        "thinking_tokens": response["thinking_tokens"],
+        "answer_tokens": response["answer_tokens"],
+        "waits": response["waits"],
+        "capped": float(response["ended"] in ("cap", "context")),
+    }
+
+
+def _powers(most: int) -> list[int]:
+    """2, 4, 8 … up to ``most``."""
+    return [2**i for i in range(1, most.bit_length())]
+
+
+def _mean_of_lists(lists: list[list[float | None]]) -> float:
+    values = [value for values in lists for value in values if value is not None]
+    return fmean(values) if values else float("nan")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from s1_plugin.encoding import TextEncoder
-from s1_plugin.evaluation.grading import integer_correct
+from s1_plugin.evaluation.grading import grade
 from s1_plugin.evaluation.metrics import binomial_error
 from s1_plugin.evaluation.runs import Run
 from s1_plugin.formats import S1
@@ -33,7 +33,7 @@ def accuracy_with_foreign_thinking(model_folder: Path, run: Run) -> tuple[float,
         out = model.generate(**batch, max_new_tokens=8, do_sample=False)
     texts = tokenizer.batch_decode(out[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
     right = [
-        integer_correct(text, answer.question.target)
+        grade(text, answer.question.target, "integer").correct
         for text, answer in zip(texts, run.answers, strict=True)
     ]
     share = sum(right) / len(right)
