@@ -15,6 +15,11 @@ _COMMANDS = {
     "doctor": ("s1_plugin.commands.doctor:doctor", "Check the installation and a config."),
     "curve": ("s1_plugin.commands.curve:curve", "Draw accuracy against thinking tokens."),
     "metrics": ("s1_plugin.commands.metrics:metrics", "Control, Scaling and Performance of runs."),
+    "grade": ("s1_plugin.commands.grade:grade", "Grade any responses again, without a model."),
+    "check-tasks": (
+        "s1_plugin.commands.check_tasks:check_tasks",
+        "Every task grades its own right answers.",
+    ),
     "configs": ("s1_plugin.commands.configs:configs", "Copy the training configs to a folder."),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +18,27 @@ def metrics(file: Path, as_json: bool) -> None:
 
     Each line is one run: {"method": "TCC", "tokens": 7939, "accuracy": 26.7}, with average
     thinking tokens and accuracy in per cent, and, where limits were asked for, "min" and "max".
-    Scaling is in accuracy points per doubling of the tokens.
+    Scaling is in accuracy points per doubling of the tokens. Where every accuracy in FILE is one of
+    30 problems, rounded (26.7 for 8 of 30, as AIME is printed), Scaling is that of the fractions.
     """
-    from s1_plugin.evaluation.metrics import paper_metrics
+    from s1_plugin.evaluation.metrics import paper_metrics, scaling, thirtieths
 
     methods = read(file)
     table = {name: paper_metrics(trials) for name, trials in methods.items()}
+    exact = thirtieths([trial for trials in methods.values() for trial in trials])
+    if exact:
+        click.echo(f"{file}: accuracies are read as shares of 30 problems for Scaling", err=True)
+        for name, trials in methods.items():
+            table[name]["scaling"] = scaling([exact[trial] for trial in trials])
     if as_json:
         click.echo(json.dumps(table, ensure_ascii=False, indent=2))
         return
     width = max(map(len, [*table, "method"]))
     click.echo(f"{'method':<{width}}  runs  Control  Scaling  Performance")
     for name, row in table.items():
-        scaling = "–" if row["scaling"] is None else f"{row['scaling']:.1f}"
+        slope = "–" if row["scaling"] is None else f"{row['scaling']:.1f}"
         click.echo(
-            f"{name:<{width}}  {len(methods[name]):>4}  {row['control']:>5.0f} %  {scaling:>7}"
+            f"{name:<{width}}  {len(methods[name]):>4}  {row['control']:>5.0f} %  {slope:>7}"
             f"  {row['performance']:>11.1f}"
         )
     click.echo(
@@ -51,21 +58,7 @@ def read(file: Path) -> dict[str, list[Any]]:
 
     methods: dict[str, list[Any]] = {}
     ignored: set[str] = set()
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        where = f"{file}, line {number}"
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise click.ClickException(
-                f"{where}: not JSON ({error}); write one JSON object per line"
-            ) from None
-        if not isinstance(row, dict):
-            raise click.ClickException(
-                f"{where}: not an object; write {{"
-                '"method": "TCC", "tokens": 7939, "accuracy": 26.7}'
-            )
+    for where, row in _rows(file):
         if not isinstance(row.get("method"), str) or not row["method"]:
             raise click.ClickException(
                 f"{where}, field `method`: give the method's name as a string"
@@ -88,11 +81,18 @@ def read(file: Path) -> dict[str, list[Any]]:
                 f"{where}, field `accuracy`: is {accuracy:g}; give it in per cent, 0 to 100"
             )
         methods.setdefault(row["method"], []).append(Trial(tokens, accuracy, *limits))
-    if not methods:
-        raise click.ClickException(f"{file}: no rows; write one JSON object per line")
     if ignored:
         click.echo(f"{file}: not used: {', '.join(sorted(ignored))}", err=True)
     return methods
+
+
+def _rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    from s1_plugin.evaluation.jsonl import RowError, rows
+
+    try:
+        yield from rows(file, '{"method": "TCC", "tokens": 7939, "accuracy": 26.7}')
+    except RowError as error:
+        raise click.ClickException(str(error)) from None
 
 
 def _number(

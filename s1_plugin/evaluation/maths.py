@@ -109,7 +109,7 @@ def compare(extracted: str, gold: str) -> tuple[bool, str]:
     bases = _BASE.search(extracted), _BASE.search(gold)
     if bases[0] and bases[1] and bases[0][1] != bases[1][1]:
         return False, ""  # math-verify drops the base of a numeral
-    trouble = _unfit(extracted)
+    trouble = _unfit(extracted) or _unfit(gold)
     return (False, trouble) if trouble else _verified(extracted, gold)
 
 

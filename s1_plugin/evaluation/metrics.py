@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from math import comb, floor, log2, sqrt
 from statistics import fmean, median
@@ -243,6 +243,16 @@ def paper_metrics(trials: Sequence[Trial]) -> dict[str, float | None]:
 def exact_accuracy(printed: float, questions: int) -> float:
     """The share of ``questions`` (in per cent) that was printed with one decimal."""
     return 100.0 * round(printed * questions / 100.0) / questions
+
+
+def thirtieths(trials: Sequence[Trial]) -> dict[Trial, Trial]:
+    """``trials`` with the fractions that their accuracies were rounded from, if all of them are
+    shares of 30 problems printed with one decimal and some lost digits by it; else nothing.
+    """
+    exact = {t: replace(t, accuracy=exact_accuracy(t.accuracy, 30)) for t in trials}
+    if not all(round(e.accuracy, 1) == t.accuracy for t, e in exact.items()):
+        return {}
+    return exact if any(e.accuracy != t.accuracy for t, e in exact.items()) else {}
 
 
 def _need(trials: Sequence[Trial]) -> None:

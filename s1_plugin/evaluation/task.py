@@ -40,6 +40,15 @@ _METRICS = (
 )
 
 
+class Ungradable(ValueError):
+    """Problems of a task that cannot be asked, or whose right answer cannot be graded; ``rows`` are
+    their numbers from 1, with the reasons."""
+
+    def __init__(self, message: str, rows: list[tuple[int, str]], problems: int) -> None:
+        super().__init__(message)
+        self.rows, self.problems = rows, problems
+
+
 class S1Task(ConfigurableTask):
     """One benchmark under budget forcing.
 
@@ -118,10 +127,12 @@ class S1Task(ConfigurableTask):
         troubles = self.gold_troubles()
         if troubles:
             number, why = troubles[0]
-            raise ValueError(
+            rest = f"; {len(troubles) - 1} more cannot either" if len(troubles) > 1 else ""
+            raise Ungradable(
                 f"{self.config.task}: problem {number} of {len(self.eval_docs)} cannot be graded "
-                f"({why}); each needs a `problem` and an `answer` of kind {self.kind}"
-                + (f"; {len(troubles) - 1} more cannot either" if len(troubles) > 1 else "")
+                f"({why}); each needs a `problem` and an `answer` of kind {self.kind}{rest}",
+                troubles,
+                len(self.eval_docs),
             )
 
     # -- requests -----------------------------------------------------------------------------

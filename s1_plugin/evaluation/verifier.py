@@ -34,10 +34,13 @@ class Verifier:
     """Asks the worker one thing at a time; a worker that is stuck is killed and replaced."""
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Has no worker: that of the process from which this one was forked is not ours."""
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._replies: queue.Queue[bytes | None] = queue.Queue()
-        self._owner = 0
 
     def ask(self, *request: str) -> dict[str, Any]:
         """The worker's reply, ``{"trouble": …}`` where it gave none in time.
@@ -46,7 +49,7 @@ class Verifier:
             RuntimeError: if math-verify cannot be loaded; with the remedy.
         """
         with self._lock:
-            if self._process is None or self._owner != os.getpid():
+            if self._process is None:
                 self._start()
             assert self._process is not None and self._process.stdin is not None
             try:
@@ -83,7 +86,6 @@ class Verifier:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        self._owner = os.getpid()
         self._replies = queue.Queue()
         threading.Thread(
             target=_read, args=(self._process, self._replies), daemon=True, name="math-verify"
@@ -102,7 +104,7 @@ class Verifier:
 
     def _stop(self) -> None:
         process, self._process = self._process, None
-        if process is None or self._owner != os.getpid():
+        if process is None:
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -124,3 +126,4 @@ def _read(process: subprocess.Popen[bytes], replies: queue.Queue[bytes | None]) 
 #: The process's verifier.
 VERIFIER = Verifier()
 atexit.register(VERIFIER.close)
+os.register_at_fork(after_in_child=VERIFIER.forget)

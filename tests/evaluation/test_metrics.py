@@ -213,23 +213,37 @@ def invoke(tmp_path, text, *options):
     return CliRunner().invoke(command, [str(file), *options])
 
 
-def test_command_gives_the_three_per_method(tmp_path):
+def table(**methods):
     rows = [
         {"method": name, "tokens": t, "accuracy": a, **({"max": high} if high else {})}
-        for name, table in (("BF", BF), ("TCC", TCC))
-        for high, t, a in table
+        for name, rows in methods.items()
+        for high, t, a in rows
     ]
-    text = "\n".join(map(json.dumps, rows)) + "\n\n"
-    found = json.loads(invoke(tmp_path, text, "--json").stdout)
-    assert list(found) == ["BF", "TCC"]
-    assert found["TCC"]["control"] == 40 and found["TCC"]["performance"] == 40
-    assert found["BF"] == {
-        "control": 100,
-        "scaling": pytest.approx(14.848, abs=1e-3),
-        "performance": 56.7,
+    return "\n".join(map(json.dumps, rows)) + "\n\n"
+
+
+def test_command_gives_the_papers_figures_for_the_printed_tables(tmp_path):
+    given = invoke(tmp_path, table(BF=BF, TCC=TCC, TCC_BF=TCC_BF), "--json")
+    found = json.loads(given.stdout)
+    rounded = {
+        name: (round(r["control"]), round(r["scaling"]), r["performance"])
+        for name, r in found.items()
     }
-    plain = invoke(tmp_path, text)
-    assert plain.exit_code == 0 and "40 %" in plain.output and "−" not in plain.output
+    assert rounded == {"BF": (100, 15, 56.7), "TCC": (40, -24, 40.0), "TCC_BF": (100, 13, 40.0)}
+    assert "shares of 30 problems" in given.stderr
+    plain = invoke(tmp_path, table(TCC=TCC))
+    assert plain.exit_code == 0 and "40 %" in plain.output and "-23.8" in plain.output
+
+
+def test_other_accuracies_are_taken_as_they_are_printed(tmp_path):
+    rows = [*TCC, (None, 9000, 41.0)]
+    given = invoke(tmp_path, table(other=rows), "--json")
+    assert json.loads(given.stdout)["other"]["scaling"] == metrics.scaling(trials(rows))
+    assert "shares of 30" not in given.stderr
+    # nothing was lost in printing these
+    assert (
+        "shares of 30" not in invoke(tmp_path, table(a=[(None, 1, 30.0), (None, 2, 50.0)])).stderr
+    )
 
 
 @pytest.mark.parametrize(
