@@ -169,11 +169,14 @@ class BudgetForcingProcessor(V1Processor, V2Processor):  # type: ignore[misc]
                 slot = self._free.pop() if self.board else -1
                 self.seats[index] = self._seat(params, prompt, tokens, slot)
         for a, b, direction in batch_update.moved:
-            first, second = self.seats.pop(a, None), self.seats.pop(b, None)
+            first = self.seats.pop(a, None)
+            if direction == MoveDirectionality.SWAP:
+                if (second := self.seats.pop(b, None)) is not None:
+                    self.seats[a] = second
+            else:
+                self._leave(b)  # a row that is filled by a move is not among the removed ones
             if first is not None:
                 self.seats[b] = first
-            if second is not None and direction == MoveDirectionality.SWAP:
-                self.seats[a] = second
 
     def apply(self, logits: torch.Tensor, ctx: Any = None) -> torch.Tensor:
         """Masks, draws and forces in the rows of forced requests; (rows, vocabulary)."""

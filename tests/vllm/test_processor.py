@@ -88,7 +88,7 @@ def test_an_engine_that_repeats_moves_and_preempts(on_device):
     away (chunked prefill), rows move and swap, requests leave and come back."""
     chance = random.Random(0)
     for _ in range(6 if on_device else 60):
-        processor = Processor(on_device=on_device)
+        processor = Processor(on_device=on_device, rows=6)
         wanted = [
             (chance.randint(0, 3), [chance.random() < 0.3 for _ in range(25)]) for _ in range(6)
         ]
@@ -99,11 +99,12 @@ def test_an_engine_that_repeats_moves_and_preempts(on_device):
             if batch and chance.random() < 0.15:  # preempted; the last row takes its place
                 row = chance.randrange(len(batch))
                 waiting.append(batch[row])
-                removed.append(row)
                 last = batch.pop()
-                if row < len(batch):
+                if row < len(batch):  # vLLM then says nothing else about the row
                     batch[row] = last
                     moved.append((len(batch), row, MoveDirectionality.UNIDIRECTIONAL))
+                else:
+                    removed.append(row)
             elif waiting and chance.random() < 0.6:
                 i = waiting.pop(0)
                 tokens[i] = list(tokens[i])  # a new list, as under asynchronous scheduling
@@ -132,14 +133,16 @@ def test_an_engine_that_repeats_moves_and_preempts(on_device):
                 if r not in discarded:
                     tokens[i].append(best[r])
             gone = [r for r, i in enumerate(batch) if len(tokens[i]) == 25]
-            if gone:
-                processor.update_state(update(removed=gone))
-                stay = [r for r in range(len(batch)) if r not in gone]
-                for to, r in enumerate(stay):
-                    if to != r:
-                        step = [(r, to, MoveDirectionality.UNIDIRECTIONAL)]
-                        processor.update_state(update(moved=step))
-                batch = [batch[r] for r in stay]
+            removed, moved = [], []
+            while gone:  # vLLM fills the lowest row from the highest
+                last = batch.pop()
+                if gone[-1] == len(batch):
+                    removed.append(gone.pop())
+                else:
+                    batch[gone[0]] = last
+                    moved.append((len(batch), gone.pop(0), MoveDirectionality.UNIDIRECTIONAL))
+            if removed or moved:
+                processor.update_state(update(removed=removed, moved=moved))
         assert tokens == [reference(waits, script) for waits, script in wanted]
 
 
