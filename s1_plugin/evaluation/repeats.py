@@ -41,10 +41,11 @@ def maj_at_k(
         raise ValueError(f"maj@{k} needs 1 <= k <= samples, got {n} answers, {len(correct)} grades")
     if k == n:
         return _majority(list(zip(answers, correct, strict=True)))
-    votes = [(a, bool(c)) for a, c in zip(answers, correct, strict=True)]
     votes = list(zip(answers, correct, strict=True))
     if k == 1:
         return sum(bool(right) for answer, right in votes if answer is not None) / n
+    if len({answer for answer in answers if answer is not None}) <= 1 and None not in answers:
+        return float(correct[0])
     rng = random.Random(seed)
     return fmean(_majority(rng.sample(votes, k)) for _ in range(draws))
 

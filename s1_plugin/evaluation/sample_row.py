@@ -99,22 +99,27 @@ class Row:
         if len(responses) == 1 and self.row.get(f"failed{suffix}") == 1:
             return [], 0, 1
         grades = self.row.get(f"correct{suffix}")
-        if not isinstance(grades, list):
+        listed = isinstance(grades, list)
+        if not listed:
             grades = [self.row.get(f"exact_match{suffix}")]
         name = f"exact_match{suffix}"
         if not responses or len(grades) > len(responses):
             what = f"has {len(responses)} responses for {len(grades)} grades"
             raise self.error(f"resps[{index}]", what, AGAIN)
         for grade in grades:
+            if listed and grade is None:  # its request failed for good
+                continue
             if isinstance(grade, bool) or grade not in (0, 1):
                 what = f"is {grade!r}, not 0 or 1"
                 raise self.error(name, what, "one response has one grade; " + AGAIN)
         out = []
         for repeat, (response, grade) in enumerate(zip(responses, grades, strict=False)):
+            if grade is None:
+                continue
             where = f"resps[{index}][{repeat}]"
             fields = self._response(response, where)
             out.append(Answer(self.question, repeat, float(grade), **fields))
-        return out, len(responses) - len(grades), 0
+        return out, len(responses) - len(grades), len(grades) - len(out)
 
     def _response(self, response: Any, where: str) -> dict[str, Any]:
         if isinstance(response, str):

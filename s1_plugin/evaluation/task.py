@@ -129,8 +129,8 @@ class S1Task(ConfigurableTask):
             number, why = troubles[0]
             rest = f"; {len(troubles) - 1} more cannot either" if len(troubles) > 1 else ""
             raise Ungradable(
-                f"{self.config.task}: problem {number} of {len(self.eval_docs)} cannot be graded "
-                f"({why}); each needs a `problem` and an `answer` of kind {self.kind}{rest}",
+                f"{self.config.task}: problem {number} cannot be graded ({why}); "
+                f"each needs a `problem` and an `answer` of kind {self.kind}{rest}",
                 troubles,
                 len(self.eval_docs),
             )

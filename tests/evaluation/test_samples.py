@@ -131,6 +131,14 @@ def test_lists_of_grades_are_repeats(tmp_path):
     assert 0 <= low < 0.25 < high <= 1
 
 
+def test_a_repeat_that_failed_for_good_has_null_for_its_grade(tmp_path):
+    path = fake_samples.write(tmp_path, {"max_tokens_thinking": 64}, questions=1)
+    edit(path, lambda row: row.update(correct=[1, None, 0], resps=[row["resps"][0] * 3]))
+    (run,) = samples.read([path])
+    assert [answer.repeat for answer in run.answers] == [0, 2] and run.correct == [0.5]
+    assert any("1 requests failed for good" in note for note in run.notes)
+
+
 def test_ungraded_repeats_are_counted_in_a_note(tmp_path):
     path = fake_samples.write(tmp_path, {"max_tokens_thinking": 64}, questions=1)
     edit(path, lambda row: row.update(resps=[row["resps"][0] * 3]))

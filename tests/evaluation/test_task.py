@@ -1,14 +1,15 @@
 """The task class, built without lm-eval's index."""
 
+import json
+from math import isnan
+
 import datasets
 import pytest
 
-from s1_plugin.evaluation.task import S1Task
+from s1_plugin.evaluation.task import S1Task, Ungradable
 
 
-@pytest.fixture
-def task():
-    rows = [{"problem": "1+1", "answer": "2"}]
+def made(rows, kind="integer", sampling=None, **config):
     return S1Task(
         config={
             "task": "sums",
@@ -18,10 +19,16 @@ def task():
             "doc_to_text": "{{problem}}",
             "doc_to_target": "{{answer}}",
             "num_fewshot": 0,
-            "generation_kwargs": {"until": [], "max_tokens_thinking": "auto"},
-            "metadata": {"version": 1.0, "grader": "integer"},
+            "generation_kwargs": {"until": [], "max_tokens_thinking": "auto", **(sampling or {})},
+            "metadata": {"version": 1.0, "grader": kind},
+            **config,
         }
     )
+
+
+@pytest.fixture
+def task():
+    return made([{"problem": "1+1", "answer": "2"}])
 
 
 def given(task, **kwargs):
@@ -54,3 +61,89 @@ def test_right_ones_are_merged_with_the_tasks_own(task):
     ]
     assert (ctx, question, len(rest)) == ("x", "1+1", 1)
     assert first["thinking_n_ignore"] == 1 and first["max_tokens_thinking"] == "auto"
+
+
+def response(answer, ended="natural", thinking_tokens=10):
+    return json.dumps(
+        {
+            "answer": answer,
+            "ended": ended,
+            "thinking_tokens": thinking_tokens,
+            "answer_tokens": 3,
+            "waits": 0,
+        }
+    )
+
+
+def test_metrics_of_one_response(task):
+    doc = task.eval_docs[0]
+    found = task.process_results(doc, [response("Answer: 02")])
+    assert found == {
+        "failed": 0,
+        "exact_match": 1,
+        "unanswered": 0,
+        "thinking_tokens": 10,
+        "answer_tokens": 3,
+        "waits": 0,
+        "capped": 0,
+    }
+    assert task.process_results(doc, [response(None, "open")])["unanswered"] == 1
+    assert task.process_results(doc, [response(None, "failed")]) == {"failed": 1}
+
+
+def test_expressions_are_graded_and_what_cannot_be_is_counted():
+    task = made([{"problem": "half of 1", "answer": "\\frac{1}{2}"}], "math")
+    doc = task.eval_docs[0]
+    graded = [task.process_results(doc, [response(a)]) for a in ("\\boxed{0.5}", "Answer: 9^{9^9}")]
+    assert [(g["exact_match"], g["ungraded"]) for g in graded] == [(1, 0), (0, 1)]
+    assert "ungraded" in task.aggregation()
+
+
+def test_several_samples_give_coverage_and_votes():
+    task = made([{"problem": "1+1", "answer": "2"}], repeats=4, sampling={"temperature": 1.0})
+    doc = task.eval_docs[0]
+    answers = ["Answer: 2", "\\boxed{02}", "Answer: 3", None]
+    found = task.process_results(doc, [[response(a) for a in answers]])
+    assert found["correct"] == [1, 1, 0, 0] and found["exact_match"] == 0.5
+    assert found["unanswered"] == 0.25 and found["thinking_tokens"] == 10
+    assert found["pass@2"] == pytest.approx(1 - 1 / 6) and found["pass@4"] == 1
+    assert found["maj@4"] == 1  # 2 and 02 vote together, no answer has no vote
+    assert task.higher_is_better()["maj@4"] and not task.higher_is_better()["waits"]
+    assert set(found) <= set(task.aggregation())
+    assert task.aggregation()["correct"]([[1.0, None], [0.0, 0.0]]) == pytest.approx(1 / 3)
+    assert isnan(task.aggregation()["correct"]([[None]]))
+
+
+def test_a_failed_sample_is_left_out_of_the_others_metrics():
+    task = made([{"problem": "1+1", "answer": "2"}], repeats=4, sampling={"temperature": 1.0})
+    given = [response("Answer: 2")] * 3 + [response(None, "failed")]
+    found = task.process_results(task.eval_docs[0], [given])
+    assert found["failed"] == 0.25 and found["exact_match"] == 1
+    assert found["correct"] == [1, 1, 1, None]
+    assert "pass@2" in found and "pass@4" not in found
+
+
+def test_the_filter_hands_all_samples_to_the_task():
+    task = made([{"problem": "1+1", "answer": "2"}], repeats=4, sampling={"temperature": 1.0})
+    instances = task.construct_requests(
+        task.eval_docs[0], "x", apply_chat_template=True, metadata=("sums", 0, 4)
+    )
+    for instance in instances:
+        instance.resps = ["a", "b", "c", "d"]
+    task._instances = instances
+    task.apply_filters()
+    assert instances[0].filtered_resps == {"none": ["a", "b", "c", "d"]}
+
+
+def test_greedy_samples_are_refused():
+    task = made([{"problem": "1+1", "answer": "2"}], repeats=4, sampling={"temperature": 1.0})
+    with pytest.raises(ValueError, match="greedy samples"):
+        given(task, temperature=0)
+
+
+@pytest.mark.parametrize(("kind", "gold"), [("integer", "two"), ("letter", "E"), ("math", "")])
+def test_problems_that_cannot_be_graded_stop_the_task(kind, gold):
+    rows = [{"problem": "1+1", "answer": a} for a in ({"letter": "A"}.get(kind, "2"), gold, gold)]
+    with pytest.raises(Ungradable, match=r"problem 2 cannot be graded .* 1 more cannot") as caught:
+        made(rows, kind)
+    assert [number for number, _ in caught.value.rows] == [2, 3]
