@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from lm_eval.api.instance import Instance
@@ -18,26 +17,15 @@ from lm_eval.api.task import ConfigurableTask
 
 from s1_plugin.evaluation import hook
 from s1_plugin.evaluation.budgets import expand
-from s1_plugin.evaluation.grading import Grade, check_gold, grade
+from s1_plugin.evaluation.grading import check_gold
+from s1_plugin.evaluation.judge import Judge
 from s1_plugin.evaluation.problems import GPQA_COLUMNS, read, shuffled
-from s1_plugin.evaluation.repeats import maj_at_k, pass_at_k
 from s1_plugin.evaluation.request import request
+from s1_plugin.evaluation.scoring import aggregations, names, score
 from s1_plugin.forcing.budget import Budget
 
 #: A folder of `aime24.jsonl`, `math500.jsonl` …, read instead of the hub.
 DATA_VARIABLE = "S1_EVAL_DATA"
-
-_METRICS = (
-    "exact_match",
-    "thinking_tokens",
-    "answer_tokens",
-    "waits",
-    "capped",
-    "unanswered",
-    "failed",
-    "unforced",
-    "ungraded",
-)
 
 
 class Ungradable(ValueError):
@@ -65,6 +53,7 @@ class S1Task(ConfigurableTask):
             # Without it lm-eval shows a task the first sample only.
             every = {"function": "take_first_k", "k": repeats}
             config.setdefault("filter_list", [{"name": "none", "filter": [every]}])
+        self.judge = Judge.from_environment()
         super().__init__(config=config, **kwargs)
         if self.config.num_fewshot:
             raise ValueError(f"{self.config.task}: s1 asks without examples; set num_fewshot to 0")
@@ -176,43 +165,26 @@ class S1Task(ConfigurableTask):
     # -- results ------------------------------------------------------------------------------
 
     def process_results(self, doc: dict, results: list[Any]) -> dict[str, Any]:
-        """Metrics of one problem; with several budgets each name carries its budget.
-
-        With several samples of the problem each metric is their mean, ``correct`` holds their
-        grades (null where a request failed), and coverage (``pass@k``, unbiased) and the majority's
-        vote (``maj@k``) are there for k = 2, 4, … up to the number of samples.
+        """Metrics of one problem (`scoring.score`); with several budgets each name carries its
+        budget.
 
         A request that failed for good has no metric but ``failed``: lm-eval takes its means, and
         their standard errors, over the problems that have one. Where nothing was forced nothing is
         said of thinking. ``ungraded`` is the share of answers that could not be compared within the
-        limits of `maths.compare`, and so count as wrong.
+        limits of `maths.compare`, and so count as wrong. ``judged`` is the share of answers of
+        which a judge, where there is one, decided what they say; ``judge_failed`` that of those of
+        which it should have.
         """
-        gold = str(self.doc_to_target(doc))
+        gold, question = str(self.doc_to_target(doc)), str(self.doc_to_text(doc))
         budgets = expand(self.config.generation_kwargs or {})
         metrics: dict[str, Any] = {}
         for generation, response in zip(budgets, results, strict=True):
             label = Budget.from_gen_kwargs(generation).label
             suffix = f"@{label}" if len(budgets) > 1 else ""
-            samples = response if isinstance(response, list) else [response]
-            for name, value in self._graded([json.loads(text) for text in samples], gold).items():
-                metrics[name + suffix] = value
-        return metrics
-
-    def _graded(self, responses: list[dict[str, Any]], gold: str) -> dict[str, Any]:
-        rows = [_metrics(response, gold, self.kind) for response in responses]
-        metrics: dict[str, Any] = {}
-        for name in dict.fromkeys(name for _, row in rows for name in row):
-            metrics[name] = fmean(row[name] for _, row in rows if name in row)
-        if len(responses) == 1:
-            return metrics
-        metrics["correct"] = [row.get("exact_match") for _, row in rows]
-        grades = [found for found, _ in rows if found is not None]
-        right = [found.correct for found in grades]
-        # As the authors count votes: right answers are one candidate however they are written.
-        votes = [gold if found.correct else found.extracted for found in grades]
-        for k in _powers(len(grades)):
-            metrics[f"pass@{k}"] = pass_at_k(len(grades), sum(right), k)
-            metrics[f"maj@{k}"] = maj_at_k(votes, right, k)
+            given = response if isinstance(response, list) else [response]
+            responses = [json.loads(text) for text in given]
+            found = score(responses, question, gold, self.kind, self.judge)
+            metrics |= {name + suffix: value for name, value in found.items()}
         return metrics
 
     def higher_is_better(self) -> dict[str, bool]:
@@ -221,11 +193,8 @@ class S1Task(ConfigurableTask):
         return {name: name.startswith(better) for name in self._metric_names()}
 
     def aggregation(self) -> dict[str, Callable]:
-        """The mean, of everything; of ``correct`` over all samples together."""
-        from lm_eval.api.metrics import mean
-
-        functions: dict[str, Callable] = dict.fromkeys(self._metric_names(), mean)
-        return {n: _mean_of_lists if n.startswith("correct") else f for n, f in functions.items()}
+        """The mean, of everything."""
+        return aggregations(self._metric_names())
 
     # -- helpers ------------------------------------------------------------------------------
 
@@ -234,45 +203,8 @@ class S1Task(ConfigurableTask):
         suffixes = [f"@{Budget.from_gen_kwargs(b).label}" for b in budgets]
         if len(suffixes) == 1:
             suffixes = [""]
-        names = [*_METRICS]
-        if (self.config.repeats or 1) > 1:
-            names.append("correct")
-            names += [f"{n}@{k}" for n in ("pass", "maj") for k in _powers(self.config.repeats)]
-        return [name + suffix for suffix in suffixes for name in names]
+        return [name + suffix for suffix in suffixes for name in names(self.config.repeats or 1)]
 
     @property
     def _metadata(self) -> dict[str, Any]:
         return dict(self.config.metadata or {})
-
-
-def _metrics(response: dict[str, Any], gold: str, kind: str) -> tuple[Grade | None, dict[str, Any]]:
-    """The grade of one response (None if its request failed) and its metrics."""
-    if response["ended"] == "failed":
-        return None, {"failed": 1.0}
-    found = grade(response["answer"], gold, kind)
-    metrics: dict[str, Any] = {
-        "failed": 0.0,
-        "exact_match": float(found.correct),
-        "unanswered": float(found.extracted is None),
-    }
-    if kind == "math":
-        metrics["ungraded"] = float(bool(found.trouble))
-    if response["ended"] == "unforced":
-        return found, {**metrics, "unforced": 1.0}
-    return found, {
-        **metrics,
-        "thinking_tokens": response["thinking_tokens"],
-        "answer_tokens": response["answer_tokens"],
-        "waits": response["waits"],
-        "capped": float(response["ended"] in ("cap", "context")),
-    }
-
-
-def _powers(most: int) -> list[int]:
-    """2, 4, 8 … up to ``most``."""
-    return [2**i for i in range(1, most.bit_length())]
-
-
-def _mean_of_lists(lists: list[list[float | None]]) -> float:
-    values = [value for values in lists for value in values if value is not None]
-    return fmean(values) if values else float("nan")

@@ -147,3 +147,14 @@ def test_problems_that_cannot_be_graded_stop_the_task(kind, gold):
     with pytest.raises(Ungradable, match=r"problem 2 cannot be graded .* 1 more cannot") as caught:
         made(rows, kind)
     assert [number for number, _ in caught.value.rows] == [2, 3]
+
+
+def test_a_judges_share_of_the_verdicts_is_a_metric(monkeypatch):
+    # Nothing listens there: the rules' grade stands, and it is counted.
+    monkeypatch.setenv("S1_JUDGE_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("S1_JUDGE_MODEL", "m")
+    monkeypatch.setattr("s1_plugin.evaluation.judge._RETRIES", 0)
+    task = made([{"problem": "1+1", "answer": "2"}], repeats=4, sampling={"temperature": 1.0})
+    answers = ["Answer: 2", "\\boxed{02}", "Answer: 3", None]
+    found = task.process_results(task.eval_docs[0], [[response(a) for a in answers]])
+    assert (found["judged"], found["judge_failed"], found["exact_match"]) == (0, 0.25, 0.5)
