@@ -12,6 +12,7 @@ _INTEGER = re.compile(r"(?<![\w./^\\-])-?\d+(?:,\d{3})*(?:\.0+)?(?![\w/^]|\.\d|,
 _DECORATION = re.compile(r"\\(?:text|mathrm|textbf|mathbf)\s*\{|\\[,;!: ()]|[{}$]")
 _DEGREES = re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ)")
 _SCRIPT = re.compile(r"[\^_]\s*\{[^{}]*\}")
+_CALCULATION = re.compile(r"[^=]*(?:[+×*·]|\\times|\\cdot|\d\s*[-−/]\s*\d)[^=]*=")
 _LEADING = re.compile(r"[\s$*\\(\[{]*-?\d")
 
 
@@ -20,16 +21,20 @@ def extract_integer(answer: str | None) -> int | None:
     `s1_plugin.evaluation.answers.claims`), else the last one in the text.
 
     A box must hold one integer and nothing that makes it another number; in a line that begins
-    with an integer that one counts, in any other line the last one.
+    with an integer that one counts, in any other line the last one. Of "5 × 4 = 20" what follows
+    the last sign counts.
     """
     if not answer:
         return None
     for claim in claims(answer):
         if re.search(r"\d", claim.text):
-            found = _integers(claim.text)
+            text = claim.text
+            if _CALCULATION.match(text):
+                text = text.rpartition("=")[2]
+            found = _integers(text)
             if claim.boxed:
-                return found[0] if len(found) == 1 and "\\frac" not in claim.text else None
-            at = 0 if _LEADING.match(claim.text) else -1
+                return found[0] if len(found) == 1 and "\\frac" not in text else None
+            at = 0 if _LEADING.match(text) else -1
             return found[at] if found else None
     return next(reversed(_integers(answer)), None)
 

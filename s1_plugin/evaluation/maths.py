@@ -16,6 +16,8 @@ _NUMBER = re.compile(
     r"(?<![\w.])-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+(?!\.?\d))?(?:\s?\\?%|\s?°)?(?![\w])"
 )
 _VALUE = re.compile(r"[\d\\$]|\b[A-Za-z]\b")
+# Words after a number, such as a unit; not the names of functions and constants.
+_UNIT = re.compile(r"\s+\(?(?!(?:sqrt|pi|sin|cos|tan|log|ln|exp|and|or)\b)[A-Za-z]{2,}")
 _BETWEEN = re.compile(r"\s*(?:,|;|\band\b|\bor\b|,\s*and\b|,\s*or\b)\s*", re.IGNORECASE)
 # What changes how an expression looks, not what it is.
 _LOOKS = re.compile(
@@ -64,6 +66,9 @@ def _of_line(line: str) -> str | None:
             return ", ".join(text for *_, text in found)
         return found[-1][2]
     plain = line.strip(" \t*_$").removesuffix(".").rstrip(" *")
+    number = _NUMBER.match(plain)
+    if number and _UNIT.match(plain, number.end()):
+        return number.group()
     return _last(line) if is_prose(plain) else plain or None
 
 

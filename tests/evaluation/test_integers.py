@@ -45,6 +45,11 @@ from s1_plugin.evaluation.integers import extract_integer
         ("Thus the answer is 30, not 31.", 30),
         ("\\boxed{540}\nAnswer: see above", 540),
         ("Final Answer: $200 per month", 200),
+        ("\\boxed{12 + 11 = 23}", 23),
+        ("Answer: 5 × 4 = 20", 20),
+        ("Answer: 20 = 5 × 4", 20),
+        ("\\boxed{m+n = 23}", 23),
+        ("\\boxed{20 = 5 \\times 4}", None),
     ],
 )
 def test_integers(answer, value):
