@@ -43,21 +43,21 @@ class Claim:
 def answer_of(response: str) -> str | None:
     """The answer in a whole response; None if its thinking never ended.
 
-    What follows the last answer delimiter of a known format, up to the next delimiter or end token.
-    A text without any delimiter is an answer.
+    What follows the last answer delimiter, up to the next delimiter or end token. The format is
+    that whose thinking begins first; where none does, the delimiters of all formats count, and a
+    text without any is an answer.
     """
-    at, answer = -1, None
-    for fmt in FORMATS.values():
+    began = {response.find(fmt.think_start): fmt for fmt in FORMATS.values()}
+    began.pop(-1, None)
+    formats = [began[min(began)]] if began else list(FORMATS.values())
+    at, answer = -1, None if began else response
+    for fmt in formats:
         found = response.rfind(fmt.answer_start)
         if found > at:
             at, answer = found, response[found + len(fmt.answer_start) :]
-    if answer is None:
-        if any(fmt.think_start in response for fmt in FORMATS.values()):
-            return None
-        answer = response
-    for fmt in FORMATS.values():
+    for fmt in formats if answer is not None else []:
         for end in (fmt.think_start, *fmt.stop):
-            answer = answer.partition(end)[0]
+            answer = str(answer).partition(end)[0]
     return answer
 
 

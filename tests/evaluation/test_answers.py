@@ -11,6 +11,8 @@ def test_the_answer_is_what_follows_the_last_delimiter():
 def test_no_answer_is_found_inside_the_thinking():
     assert answer_of("<|im_start|>think\nAnswer: \\boxed{5}") is None
     assert answer_of("<think>Answer: 5") is None
+    assert answer_of("<|im_start|>think\nafter </think> comes 5") is None
+    assert answer_of("<think>s1 writes <|im_start|>answer 5") is None
     again = "<|im_start|>think\n1<|im_start|>answer\n2<|im_start|>think\nAnswer: 3"
     assert answer_of(again) == "\n2"
 
