@@ -14,6 +14,7 @@ from s1_plugin.evaluation.request import Request
 from s1_plugin.evaluation.sharing import Job, job_of, share
 from s1_plugin.forcing.response import Response
 from s1_plugin.forcing.transformers import (
+    NEUTRAL,
     ForcedDecoding,
     generate_arguments,
     newline_test,
@@ -97,13 +98,8 @@ def _generate(
     mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in inputs], device=lm.device)
     # The model's generation_config.json may hold sampling defaults (Qwen2.5 ships a
     # repetition penalty of 1.05): what the command says is what is done.
-    neutral: dict[str, Any] = {"repetition_penalty": 1.0}
-    if sampling["do_sample"]:
-        neutral |= {"top_p": 1.0, "top_k": 0, "temperature": 1.0}
-    else:
-        neutral |= {"top_p": None, "top_k": None, "temperature": None}
     lm.model.generate(
-        input_ids=ids, attention_mask=mask, use_cache=True, **{**neutral, **sampling}, **arguments
+        input_ids=ids, attention_mask=mask, use_cache=True, **{**NEUTRAL, **sampling}, **arguments
     )
 
 

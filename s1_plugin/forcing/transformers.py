@@ -46,6 +46,22 @@ WARPERS = frozenset(
     }
 )
 
+#: Arguments of ``generate`` that leave out all sampling defaults of a model's
+#: generation_config.json (an argument of None overrides it), for callers whose own settings count.
+NEUTRAL: Mapping[str, None] = dict.fromkeys(
+    (
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "top_h",
+        "typical_p",
+        "epsilon_cutoff",
+        "eta_cutoff",
+        "repetition_penalty",
+    )
+)
+
 #: Settings of ``generate`` that are refused, each with the value that leaves it out.
 _REFUSED = {
     "repetition_penalty": 1.0,

@@ -8,6 +8,7 @@ import torch
 from s1_plugin.evaluation import hf
 from s1_plugin.evaluation.budgets import expand
 from s1_plugin.evaluation.request import request
+from tests.forcing.law import WARPER_SETTINGS
 from tests.forcing.test_transformers import biased_model
 
 QUESTIONS = ["1+2", "3+4+5", "7+7+1+1", "2+2+2+2+2", "9"]
@@ -82,3 +83,16 @@ def test_a_newline_drawn_under_one_cap_and_forced_under_a_smaller_one(lm):
     for one, response in zip(wanted, shared, strict=True):
         if one.budget.cap != "auto" and response.ended == "cap":
             assert response.thinking_tokens == one.budget.cap
+
+
+def test_sampling_defaults_of_the_model_have_no_part(lm, monkeypatch):
+    """Those of its generation_config.json: every warper that transformers has, and a penalty."""
+    kwargs = {"max_tokens_thinking": [45], "thinking_n_ignore": 1, "temperature": 1.0, "seed": 3}
+    wanted = requests(lm, **kwargs)
+    plain = hf.run(lm, wanted)
+    assert plain == hf.run(lm, wanted)
+    settings = [setting for setting, _ in WARPER_SETTINGS]
+    for name, value in [*(next(iter(s.items())) for s in settings), ("repetition_penalty", 1.3)]:
+        with monkeypatch.context() as patch:
+            patch.setattr(lm.model.generation_config, name, value)
+            assert hf.run(lm, wanted) == plain, name
