@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -96,14 +97,37 @@ def _instructed(context: str, question: str, control: Control) -> tuple[str, str
     return before + told + after, told
 
 
-def _number(kwargs: Mapping[str, Any], name: str, kind: type, default: Any, least: float) -> Any:
+def _number(
+    kwargs: Mapping[str, Any],
+    name: str,
+    kind: type,
+    default: Any,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+) -> Any:
+    """The finite number called ``name``, at least ``least``, above ``above``, at most ``most``."""
     value = kwargs.get(name)
     if value is None:
         return default
     allowed = (int,) if kind is int else (int, float)
-    if isinstance(value, bool) or not isinstance(value, allowed) or value < least:
-        what = "whole number" if kind is int else "number"
-        raise ValueError(f"{name} must be a {what} >= {least}, got {value!r}")
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, allowed)
+        # False for nan, and for what no float can hold.
+        or (kind is float and not abs(value) <= sys.float_info.max)
+        or (least is not None and value < least)
+        or (above is not None and value <= above)
+        or (most is not None and value > most)
+    ):
+        what = "whole number" if kind is int else "finite number"
+        bounds = [
+            f"{sign} {bound}"
+            for sign, bound in ((">=", least), (">", above), ("<=", most))
+            if bound is not None
+        ]
+        raise ValueError(f"{name} must be a {what} {' and '.join(bounds)}, got {value!r}")
     return kind(value)
 
 
@@ -118,9 +142,12 @@ def _sampling(kwargs: Mapping[str, Any]) -> dict[str, Any]:
             f"do_sample={wanted} contradicts temperature={temperature}; remove one of them"
         )
     how: dict[str, Any] = {"do_sample": temperature > 0}
-    for name, kind in (("top_p", float), ("top_k", int), ("min_p", float)):
-        if kwargs.get(name) is not None:
-            how[name] = _number(kwargs, name, kind, None, least=0)
+    cuts = {
+        "top_p": _number(kwargs, "top_p", float, None, above=0, most=1),
+        "top_k": _number(kwargs, "top_k", int, None, least=0),
+        "min_p": _number(kwargs, "min_p", float, None, least=0, most=1),
+    }
+    how |= {name: value for name, value in cuts.items() if value is not None}
     if not temperature:
         if len(how) > 1:
             raise ValueError(
