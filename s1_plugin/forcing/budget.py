@@ -6,6 +6,7 @@ Python: the tokenizer comes in as a `TextEncoder`.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -98,16 +99,21 @@ class Budget:
 
     @classmethod
     def from_gen_kwargs(cls, kwargs: Mapping[str, Any]) -> Budget:
-        """The budget in lm-eval's ``--gen_kwargs``; absent names mean the defaults above."""
+        """The budget in lm-eval's ``--gen_kwargs``; absent names mean the defaults above.
+
+        A single Wait string or forced answer that lm-eval's parser read as a number is text again:
+        ``3`` is "3". What may have been typed otherwise ("007", "1.50", "true") is only certain as
+        a JSON string; truth values, nan and infinity are refused.
+        """
         names = ("cap", "waits", "wait_text", "min_thinking", "forced_answer", "answer_reserve")
         given = {
             name: kwargs[key]
             for name, key in zip(names, GEN_KWARGS, strict=True)
             if kwargs.get(key) is not None
         }
-        if isinstance(given.get("wait_text"), (int, float)):
-            # a string that lm-eval's parser read as a number
-            given["wait_text"] = str(given["wait_text"])
+        for name, key in (("wait_text", GEN_KWARGS[2]), ("forced_answer", GEN_KWARGS[4])):
+            if name in given:
+                given[name] = _typed(key, given[name])
         return cls(**given, control=Control.from_gen_kwargs(kwargs))
 
     @property
@@ -123,6 +129,16 @@ class Budget:
             name += f"+{self.waits}x{texts}"
         # lm-eval cuts metric names at commas, and labels are printed to terminals.
         return re.sub(r"[^\w.+|-]+", "_", name)
+
+
+def _typed(name: str, value: Any) -> Any:
+    """``value``, but a number as text."""
+    if isinstance(value, bool) or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError(
+            f"{name} must be a string, but what was given reads as {value!r}; give --gen_kwargs as "
+            f'JSON, with the text in quotes: \'{{"{name}": "…"}}\''
+        )
+    return str(value) if isinstance(value, (int, float)) else value
 
 
 def _whole(name: str, value: object, least: int = 0) -> None:

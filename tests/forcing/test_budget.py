@@ -250,3 +250,13 @@ def test_forced_answer_and_reserve_are_used(encoder, qwen):
     p = make(encoder, Budget(forced_answer="\nSo:", answer_reserve=20))
     assert qwen.decode(p.capped_end) == "<|im_start|>answer\nSo:"
     assert p.cap == 32768 - 100 - 4 - 20
+
+
+@pytest.mark.parametrize("name", ["thinking_n_ignore_str", "forced_answer"])
+def test_text_that_was_read_as_something_else(name):
+    field = {"thinking_n_ignore_str": "wait_text"}.get(name, name)
+    assert getattr(Budget.from_gen_kwargs({name: 42}), field) == "42"
+    assert getattr(Budget.from_gen_kwargs({name: -1.5}), field) == "-1.5"
+    for value in (True, False, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=rf"{name} must be a string.*{value!r}.*JSON"):
+            Budget.from_gen_kwargs({name: value})
