@@ -19,7 +19,12 @@ def expand(kwargs: Mapping[str, Any]) -> list[dict[str, Any]]:
     runs: the three caps without Waits, and two and four Waits under ``auto``. With one list, the
     other setting holds for all of its runs. A list of ``control_limit`` is one run each, and no
     other setting may be a list then.
+
+    Raises:
+        ValueError: for lists that hold anything but whole numbers and words, or nothing at all.
     """
+    for name in (_CAP, _WAITS, _LIMIT):
+        _check(name, kwargs.get(name))
     limits = kwargs.get(_LIMIT)
     if isinstance(limits, (list, tuple)):
         if any(isinstance(kwargs.get(name), (list, tuple)) for name in (_CAP, _WAITS)):
@@ -34,6 +39,19 @@ def expand(kwargs: Mapping[str, Any]) -> list[dict[str, Any]]:
         pairs = [(caps, n) for n in waits]
     else:
         pairs = [(caps, waits)]
-    if not pairs:
-        raise ValueError(f"an empty list for {_CAP} or {_WAITS} asks for no run at all")
     return [{**kwargs, _CAP: cap, _WAITS: n} for cap, n in dict.fromkeys(pairs)]
+
+
+def _check(name: str, value: Any) -> None:
+    if isinstance(value, (list, tuple)):
+        if not value:
+            raise ValueError(f"an empty list for {name} asks for no run at all")
+        # Truth values would count as the numbers 1 and 0 below, where none is run twice.
+        wrong = [x for x in value if isinstance(x, bool) or not isinstance(x, (int, str))]
+        if wrong:
+            raise ValueError(
+                f"{name} may be one value or a list of whole numbers or words, but holds "
+                f"{wrong[0]!r}"
+            )
+    elif isinstance(value, (Mapping, set)):
+        raise ValueError(f"{name} may be one value or a list, got {value!r}")

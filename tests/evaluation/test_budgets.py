@@ -25,6 +25,12 @@ def test_one_list_keeps_the_other_setting():
     assert budgets(thinking_n_ignore=[0, 1], max_tokens_thinking=9) == [(9, 0), (9, 1)]
 
 
-def test_an_empty_list_is_refused():
-    with pytest.raises(ValueError, match="no run"):
-        expand({"max_tokens_thinking": []})
+@pytest.mark.parametrize("name", ["max_tokens_thinking", "thinking_n_ignore", "control_limit"])
+def test_what_asks_for_no_run_or_for_nonsense_is_refused(name):
+    with pytest.raises(ValueError, match=f"{name} asks for no run"):
+        expand({name: []})
+    for entry in ([500], {"a": 1}, True, None, 1.0):
+        with pytest.raises(ValueError, match=rf"^{name} may be one value or a list of whole"):
+            expand({name: [1, entry]})
+    with pytest.raises(ValueError, match=f"^{name} may be"):
+        expand({name: {"a": 1}})
