@@ -150,6 +150,13 @@ async def _draw(
             async with aclosing(server.reply(payload, ends)) as reply:
                 async for token in reply:
                     if token in once:
+                        if token not in banned:
+                            raise Refused(
+                                f"the server ignores logit_bias: it drew id {token} again, which "
+                                "was banned, as the tokenizer has no text for it; use a server "
+                                "that honours logit_bias (vLLM, SGLang), or name the model's own "
+                                "tokenizer"
+                            )
                         raise Refused(
                             "the server ignores logit_bias: it drew a token that was banned right "
                             "after a Wait; ask for no Waits, or use vLLM or SGLang"

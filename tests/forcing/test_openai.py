@@ -344,6 +344,18 @@ def test_spare_ids_of_the_embedding_are_drawn_again(encoder):
     assert response.token_ids == tokens
 
 
+def test_a_spare_id_that_comes_again_is_not_blamed_on_a_wait(encoder):
+    class Spare(HashModel):
+        def next(self, ids, bias, seed=0):
+            return len(encoder.tokenizer) + 3
+
+    with hash_server(encoder, bias=False) as server:
+        server.model = Spare(server.model.tokens, server.model.ends)
+        ((response, _),) = run(server, encoder, [job(encoder, "1+2", 60)], learn=False)
+    assert f"id {len(encoder.tokenizer) + 3} again" in response.error
+    assert "ignores logit_bias" in response.error and "Wait" not in response.error
+
+
 def test_sampling_names_its_seed_and_what_the_server_would_add(encoder):
     one = job(encoder, "1+2", 60, 1, sampling={"temperature": 0.7, "top_p": 0.9}, stream="0/0")
     with hash_server(encoder) as server:
