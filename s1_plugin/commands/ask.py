@@ -90,7 +90,12 @@ class _Cap(click.ParamType):
 @click.option(
     "--model-name", metavar="NAME", help="The model's name on a server, if it has several."
 )
-@click.option("--tokenizer", metavar="NAME", help="Folder or hub id, if it is not the model's.")
+@click.option(
+    "--tokenizer",
+    metavar="NAME",
+    help="Folder or hub id; a local MODEL has its own, for a server's it is --model-name "
+    "unless said.",
+)
 def ask(
     model: str,
     question: str | None,
@@ -116,7 +121,7 @@ def ask(
     s1 ask outputs/s1/model "How many r in raspberry?" --waits 2
     s1 ask outputs/s1/model --cap 500 < question.txt
     s1 ask outputs/s1/model --waits 2 --wait-string Wait --wait-string Hmm
-    s1 ask http://localhost:8000/v1 "How many r in raspberry?" --cap 500
+    s1 ask http://localhost:8000/v1 "How many r in raspberry?" --tokenizer outputs/s1/model
 
     A server's key is read from OPENAI_API_KEY.
     """

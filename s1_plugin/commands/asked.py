@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 #: Told of each token, and whether it was forced.
 OnToken = Callable[[int, bool], None]
 
+#: Where vLLM forces on the device, it is told so many steps later which ends were drawn
+#: (`board._LAG` and the step itself); until then a forced Wait looks like one of the model's own.
+_BEHIND = 3
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -81,16 +85,7 @@ class Transformers:
                 device_map="auto" if torch.cuda.is_available() else None,
             ).eval()
         self.context = getattr(self.model.config, "max_position_embeddings", None)
-        # The model's generation_config.json may hold sampling defaults; what is said here counts.
-        drawn = choice.temperature > 0
-        self.how: dict[str, Any] = {
-            "do_sample": drawn,
-            "temperature": choice.temperature or None,
-            "top_p": 1.0 if drawn else None,
-            "top_k": 0 if drawn else None,
-            "repetition_penalty": 1.0,
-        }
-        self.seed = choice.seed
+        self.temperature, self.seed = choice.temperature, choice.seed
 
     def generate(
         self, prompt: list[int], budget: Budget, plan: Plan, fmt: TraceFormat, on_token: OnToken
@@ -113,10 +108,17 @@ class Transformers:
             on_token=told,
         )
         ids = torch.tensor([prompt], device=self.model.device)
+        # The model's generation_config.json may hold sampling defaults; what is said here counts.
+        how = {
+            **driver.NEUTRAL,
+            "do_sample": self.temperature > 0,
+            "temperature": self.temperature or None,
+        }
         self.model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
-            **{**self.how, **driver.generate_arguments(run)},
+            **how,
+            **driver.generate_arguments(run),
         )
         return driver.responses(run, self.encoder, fmt.think_start)[0]
 
@@ -175,20 +177,26 @@ class Vllm:
             temperature=self.temperature,
             seed=self.seed,
         )
-        lane = Lane(plan, newline_test(self.encoder.tokenizer), events={})
+        ends_with_newline = newline_test(self.encoder.tokenizer)
+        lane = Lane(plan, ends_with_newline)
         tokens: list[int] = []
+        shown = 0
         self.engine.add_request("ask", TokensPrompt(prompt_token_ids=prompt), params)
         try:
             while self.engine.has_unfinished_requests():
                 for output in self.engine.step():
-                    known, reply = len(tokens), output.outputs[0]
+                    reply = output.outputs[0]
                     tokens = list(reply.token_ids)
                     if reply.finish_reason == "stop" and tokens[-1] in plan.stop_ids:
                         tokens.pop()
-                    lane.events.update(vllm_request.read_trace(trace, keep=True))
-                    lane.follow(tokens)
-                    for i in range(known, len(tokens)):
+                    events = vllm_request.read_trace(trace, keep=True)
+                    if events != lane.events:  # of tokens that it has followed, perhaps
+                        lane = Lane(plan, ends_with_newline, events=events)
+                    certain = len(tokens) if output.finished else len(tokens) - _BEHIND
+                    lane.follow(tokens[: max(certain, 0)])
+                    for i in range(shown, certain):
                         on_token(tokens[i], i in lane.state.forced)
+                    shown = max(shown, certain)
         finally:
             self.engine.abort_request(["ask"])
             (vllm_request.trace_folder() / trace).unlink(missing_ok=True)
@@ -214,7 +222,13 @@ class Remote:
             raise ValueError(f"{self.url} names no models; set --model-name")
         named: dict[str, Any] = next((m for m in models if m.get("id") == self.name), {})
         self.context = named.get("max_model_len")
-        tokenizer = choice.tokenizer or self.name
+        # A server must not choose which files are read here.
+        tokenizer = choice.tokenizer or choice.name
+        if not tokenizer:
+            raise ValueError(
+                f"the server calls its model {self.name!r}; budgets are counted with the model's "
+                "tokenizer: set --tokenizer to its folder or hub id"
+            )
         say(f"asking {printable(self.name)}, tokenizer {printable(tokenizer)}")
         try:
             self.encoder = _encoder(tokenizer)

@@ -1,6 +1,8 @@
 """`s1 ask` with a real tiny model, and with a local server."""
 
+import json
 import re
+import shutil
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from click.testing import CliRunner
 from s1_plugin.commands.ask import ask
 from s1_plugin.commands.live import Live
 from s1_plugin.console import printable
+from s1_plugin.forcing.transformers import NEUTRAL
 from s1_plugin.formats import S1
 from tests.forcing.oracle import multi_round
 from tests.forcing.test_openai import SECRET, encoder, hash_server, job, naive  # noqa: F401
@@ -134,3 +137,38 @@ def test_forced_text_stands_out(encoder):  # noqa: F811
     assert "".join(shown(encoder, pieces, colour=True)) == (
         "a\x1b[7mWait\x1b[0mb\n\n\x1b[7m.\x1b[0m"
     )
+
+
+def test_sampling_defaults_of_the_model_have_no_part(model, tmp_path):
+    how = (QUESTION, "--cap", 9, "--max-tokens", 60, "--temperature", 1)
+    shutil.copytree(model, tmp_path / "other")
+    defaults = {
+        "do_sample": True,
+        "temperature": 0.2,
+        "top_p": 0.3,
+        "top_k": 2,
+        "min_p": 0.5,
+        "top_h": 0.3,
+        "typical_p": 0.2,
+        "epsilon_cutoff": 0.1,
+        "eta_cutoff": 0.1,
+        "repetition_penalty": 1.5,
+    }
+    assert set(defaults) == {*NEUTRAL, "do_sample"}
+    path = tmp_path / "other" / "generation_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **defaults}))
+    assert run(tmp_path / "other", *how).stdout == run(model, *how).stdout
+    how = how[:-2]
+    assert run(tmp_path / "other", *how).stdout == run(model, *how).stdout
+
+
+def test_a_server_does_not_choose_the_tokenizer(encoder, nano_base):  # noqa: F811
+    """The name that it gives its model may be that of any folder here."""
+    with hash_server(encoder) as server:
+        server.name = str(nano_base)
+        address = server.url.removesuffix("/completions")
+        how = ("1+2", "--cap", 60, "--max-tokens", 120)
+        refused = run(address, *how, code=1)
+        assert f"{nano_base}" in refused.stderr and "set --tokenizer" in refused.stderr
+        assert "thinking:" in run(address, *how, "--model-name", nano_base).stderr
+        assert "thinking:" in run(address, *how, "--tokenizer", nano_base).stderr

@@ -86,6 +86,7 @@ class Server:
     def __init__(self, model, tokenizer, *, eos, ids=True, special=True, limit=10**9, bias=True):
         self.model, self.tokenizer, self.eos = model, tokenizer, set(eos)
         self.ids, self.special, self.limit, self.bias = ids, special, limit, bias
+        self.name = "tiny"
         self.faults, self.requests, self.headers = deque(), [], []
 
     def __enter__(self):
@@ -182,7 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self):
-        self._send(200, {"data": [{"id": "tiny", "max_model_len": self.owner.context}]})
+        self._send(200, {"data": [{"id": self.owner.name, "max_model_len": self.owner.context}]})
 
     def do_POST(self):
         owner = self.owner
