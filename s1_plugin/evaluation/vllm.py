@@ -75,18 +75,21 @@ class Engine:
             )
             for job, trace in zip(jobs, traces, strict=True)
         ]
-        done = self.generate([job.prompt for job in jobs], params)
-        for job, trace, output in zip(jobs, traces, done, strict=True):
-            job.response, lane = vllm_request.response(
-                output.token_ids,
-                output.finish_reason,
-                job.plan,
-                vllm_request.read_trace(trace),
-                self.encoder,
-                self.ends_with_newline,
-                get_format(job.request.format).think_start,
-            )
-            job.state = lane.state
+        try:
+            done = self.generate([job.prompt for job in jobs], params)
+            for job, trace, output in zip(jobs, traces, done, strict=True):
+                job.response, lane = vllm_request.response(
+                    output.token_ids,
+                    output.finish_reason,
+                    job.plan,
+                    vllm_request.read_trace(trace),
+                    self.encoder,
+                    self.ends_with_newline,
+                    get_format(job.request.format).think_start,
+                )
+                job.state = lane.state
+        finally:
+            vllm_request.forget(traces)
 
     def rounds(self, jobs: Sequence[Job]) -> None:
         """Thinking of every job in rounds of requests, then the answers."""
@@ -142,6 +145,9 @@ class Engine:
                 think_start=get_format(job.request.format).think_start,
                 finished="stop" if stopped else "length",
             )
+            if output.finish_reason not in ("stop", "length"):
+                why = f"vLLM ended the request: {output.finish_reason}"
+                job.response = job.response.failed(why)
 
     def _plain(
         self, job: Job, limit: int, stops: frozenset[int], number: int, min_tokens: int = 0
@@ -175,6 +181,12 @@ def run(lm: Any, requests: Sequence[Request]) -> list[Response]:
     """Responses to ``requests`` in order."""
     engine = Engine(lm)
     if not engine.forces:
+        if lm.data_parallel_size > 1:
+            raise ValueError(
+                "without budget forcing inside the engine, data_parallel_size > 1 would load the "
+                "model anew for every round; give --model_args as JSON with "
+                f'"logits_processors": ["{vllm_request.PROCESSOR}"]'
+            )
         say(
             "this vLLM engine was started without budget forcing: rounds of requests, which is "
             "slower. For one pass give --model_args as JSON with "

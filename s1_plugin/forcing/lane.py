@@ -84,9 +84,12 @@ class Lane:
             if self.known < len(self.prefix):
                 stands: int | None = self.prefix[self.known]
             else:
-                stands = self.state.push(self.events.get(self.known, token))
-                if stands is None:
-                    stands = self.state.push(token)
+                try:
+                    stands = self.state.push(self.events.get(self.known, token))
+                    if stands is None:
+                        stands = self.state.push(token)
+                except ValueError:  # an end where forcing had banned it
+                    stands = None
             if stands != token:
                 raise ForeignTokenError.at(self.known)
             self.known += 1

@@ -29,11 +29,10 @@ from vllm.v1.sample.logits_processor import MoveDirectionality
 
 from s1_plugin.encoding import TextEncoder
 from s1_plugin.forcing import vllm_request
-from s1_plugin.forcing.budget import Plan, plan
+from s1_plugin.forcing.budget import Plan, lacking, plan
 from s1_plugin.forcing.lane import ForeignTokenError, Lane
 from s1_plugin.forcing.transformers import newline_test, stream_of
 from s1_plugin.forcing.vllm_rows import Row, Sampling, force
-from s1_plugin.formats import TraceFormat
 
 if TYPE_CHECKING:
     from s1_plugin.forcing.board import Board
@@ -79,6 +78,8 @@ class BudgetForcingProcessor(V1Processor, V2Processor):  # type: ignore[misc]
     """See the module. V1 calls `update_state` and ``apply(logits)``; V2 calls `add_request`,
     `apply_staged_writes` and ``apply(logits, context)``."""
 
+    replica = 0  # of several engines that share the requests (data parallel)
+
     def __init__(self, vllm_config: Any, device_or_states: Any, is_pin_memory: Any = None) -> None:
         config = vllm_config.model_config
         if getattr(vllm_config.parallel_config, "enable_batch_sharded_sampling", False):
@@ -95,6 +96,7 @@ class BudgetForcingProcessor(V1Processor, V2Processor):  # type: ignore[misc]
         )
         self.context = int(config.max_model_len)
         self.engine_seed = int(config.seed or 0)
+        self.replica = int(getattr(vllm_config.parallel_config, "data_parallel_rank", 0) or 0)
         speculative = getattr(vllm_config, "speculative_config", None)
         drafts = int(getattr(speculative, "num_speculative_tokens", 0) or 0)
         v2 = hasattr(device_or_states, "all_token_ids")
@@ -211,7 +213,7 @@ class BudgetForcingProcessor(V1Processor, V2Processor):  # type: ignore[misc]
                     )
                     for row, seat in self.seats.items()
                 ]
-                columns = torch.tensor(table, pin_memory=logits.is_cuda).T.contiguous()
+                columns = torch.tensor(list(zip(*table, strict=True)), pin_memory=logits.is_cuda)
                 rows, slots, offsets, positions, fed = columns.to(logits.device, non_blocking=True)
                 self.board.step(logits, slots, offsets, positions, fed, rows)
         return logits
@@ -255,10 +257,10 @@ class BudgetForcingProcessor(V1Processor, V2Processor):  # type: ignore[misc]
         self._joined += 1
         stream = stream_of(prompt or ())
         # What is asked belongs to the name: the same prompt may come under many budgets.
-        name = f"{stream} {sorted(params.extra_args.items())!r}"
+        name = stream_of(prompt or (), repr(sorted(params.extra_args.items())))
         if params.seed is None:
-            # All ranks of an engine see requests join in the same order.
-            stream = f"{stream}/{self._joined}"
+            # All ranks of an engine see requests join in the same order; replicas do not.
+            stream = f"{stream}/{self.replica}/{self._joined}"
         sampling = Sampling.of(params, self.engine_seed, stream)
         seat = _Seat(name, sampling, len(prompt or ()), {}, tokens, slot=slot)
         seat.record = vllm_request.recorder(params.extra_args.get(vllm_request.TRACE))
@@ -301,30 +303,27 @@ class BudgetForcingProcessor(V1Processor, V2Processor):  # type: ignore[misc]
                 f"the tokenizer has no single token for {', '.join(missing)}, which the format "
                 f"{fmt.name!r} needs; set {vllm_request.FORMAT}"
             )
-        lacking = self._lacking(prompt, fmt)
+        prefix = lacking(self.encoder, fmt, prompt)
         start = self.encoder.scaffold_ids(fmt.think_start)
-        limit = params.max_tokens or self.context - len(prompt)
+        limit = params.max_tokens or self.context
+        if limit >= self.context - len(prompt):
+            limit = 2**31 - 1  # nobody set one: vLLM fills in what the context leaves
         planned = plan(
             budget,
             self.encoder,
             fmt,
-            prompt_length=len(prompt) - len(start) + len(lacking),
-            max_new_tokens=limit - len(lacking),
+            prompt_length=len(prompt) - len(start) + len(prefix),
+            max_new_tokens=limit - len(prefix),
             context=self.context,
         )
-        return planned, lacking
-
-    def _lacking(self, prompt: Sequence[int], fmt: TraceFormat) -> list[int]:
-        """What must be put in before the thinking: the part of its prefix that ``prompt`` does
-        not end with."""
-        start = self.encoder.scaffold_ids(fmt.think_start)
-        opened = self.encoder.scaffold_ids(fmt.think_start + fmt.think_open)
-        if list(prompt[-len(opened) :]) == opened:  # some chat templates open the thinking
-            return []
-        for size in range(len(start), 0, -1):
-            if list(prompt[-size:]) == start[:size]:
-                return start[size:]
-        return start
+        put_in = {*planned.natural_end, *planned.capped_end, *planned.newline}
+        put_in.update(*planned.wait_ids, prefix)
+        if cut := sorted(put_in.intersection(params.stop_token_ids or ())):
+            raise ValueError(
+                f"stop_token_ids {cut} are among the tokens that forcing puts in: the response "
+                "would end there; remove them (the format says where an answer ends)"
+            )
+        return planned, prefix
 
     def _refuse(self, seat: _Seat, message: str) -> None:
         logger.error("[s1-plugin] a forced request ends without an answer: %s", message)
@@ -367,7 +366,11 @@ class BudgetForcingProcessor(V1Processor, V2Processor):  # type: ignore[misc]
     def _earlier(
         self, name: str, planned: Plan, prefix: Sequence[int], tokens: Sequence[int]
     ) -> dict[int, int]:
-        """Ends drawn among ``tokens``, as far as anybody remembers."""
+        """Ends drawn among ``tokens``, as far as anybody remembers.
+
+        Raises:
+            ValueError: if what is remembered does not explain the tokens.
+        """
         if not tokens:
             return {}
         if self.board is not None:
@@ -378,10 +381,12 @@ class BudgetForcingProcessor(V1Processor, V2Processor):  # type: ignore[misc]
             for other, events in known
             if other == name
         ]
-        for events in sorted(same, key=len, reverse=True):
+        for events in [*sorted(same, key=len, reverse=True), {}]:
             try:
                 Lane(planned, self.ends_with_newline, prefix, dict(events)).follow(tokens)
             except ForeignTokenError:  # a twin's
                 continue
             return events
-        return {}
+        raise ValueError(
+            "a preempted request came back with tokens that nobody remembers forcing; ask again"
+        )

@@ -12,19 +12,24 @@ caller makes it. Files, because the engine usually runs in other processes than 
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import re
 import secrets
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from s1_plugin.encoding import TextEncoder, decode
 from s1_plugin.forcing.budget import GEN_KWARGS, Budget, Plan
+from s1_plugin.forcing.control import CONTROL_KWARGS
 from s1_plugin.forcing.lane import Lane
 from s1_plugin.forcing.response import Response
 from s1_plugin.formats import TraceFormat, get_format
+
+logger = logging.getLogger("vllm.s1_plugin")
 
 #: ``s1_answering`` says that the prompt holds the thinking already: nothing is forced, and only
 #: ids that the tokenizer does not know are kept from being drawn.
@@ -47,6 +52,15 @@ _REFUSED: dict[str, tuple[Any, ...]] = {
     "thinking_token_budget": (None,),
     "repetition_detection": (None,),
 }
+#: Bounds on what a request may ask the engine to keep: far above any use, far below harm.
+_MOST_STRINGS, _MOST_CHARACTERS = 32, 2000
+
+#: Arguments of lm-eval's ``--gen_kwargs`` that are said otherwise here.
+_ELSEWHERE = {
+    "format": "use s1_format",
+    "max_gen_toks": "use max_tokens",
+    "seed": "use the request's own seed",
+}
 _REMEDY = {
     "repetition_penalty": "set it to 1.0 (the model's generation_config.json may hold another)",
     "min_tokens": "use min_tokens_thinking",
@@ -66,13 +80,29 @@ def parse(extra: Mapping[str, Any]) -> tuple[Budget, TraceFormat]:
     Raises:
         ValueError: for values that make no sense, and for names that look misspelt.
     """
-    for name in extra:
-        near = difflib.get_close_matches(str(name), NAMES, n=1, cutoff=0.85)
-        if name not in NAMES and near:
-            raise ValueError(f"unknown argument {name!r}; did you mean {near[0]!r}?")
-    if not re.fullmatch(r"[0-9a-f]{32}", extra.get(TRACE, "0" * 32)):
+    check_names(extra)
+    trace = extra.get(TRACE, "0" * 32)
+    if not isinstance(trace, str) or not re.fullmatch(r"[0-9a-f]{32}", trace):
         raise ValueError(f"{TRACE} must be 32 hexadecimal digits, got {extra[TRACE]!r}")
     return Budget.from_gen_kwargs(extra), get_format(str(extra.get(FORMAT, "s1")))
+
+
+def check_names(extra: Mapping[str, Any]) -> None:
+    """Refuses names that were meant for us and would have no effect.
+
+    Raises:
+        ValueError: with the remedy.
+    """
+    for name in extra:
+        if not isinstance(name, str):
+            raise ValueError(f"argument names are strings, got {name!r}")
+        if name in NAMES:
+            continue
+        if near := difflib.get_close_matches(name, NAMES, n=1, cutoff=0.85):
+            raise ValueError(f"unknown argument {name!r}; did you mean {near[0]!r}?")
+        if name in CONTROL_KWARGS or (name in _ELSEWHERE and is_forced(extra)):
+            remedy = _ELSEWHERE.get(name, "put its sentence into the prompt (docs/forcing.md)")
+            raise ValueError(f"{name} has no effect inside vLLM: {remedy}")
 
 
 def validate(params: Any) -> None:
@@ -81,9 +111,16 @@ def validate(params: Any) -> None:
     Raises:
         ValueError: with the remedy.
     """
+    check_names(params.extra_args or {})
     if not is_forced(params.extra_args):
         return
     budget, _ = parse(params.extra_args)
+    texts = [*budget.wait_texts, budget.forced_answer or ""]
+    if len(texts) > _MOST_STRINGS or sum(map(len, texts)) > _MOST_CHARACTERS:
+        raise ValueError(
+            f"Wait strings and forced answer are more than {_MOST_STRINGS} strings or "
+            f"{_MOST_CHARACTERS} characters; shorten them (the engine keeps them for every request)"
+        )
     for name, neutral in _REFUSED.items():
         value = getattr(params, name, None)
         if value is not None and value not in neutral:
@@ -111,7 +148,7 @@ def extra_args(budget: Budget, plan: Plan, format: str = "s1", trace: str | None
     texts = budget.wait_texts
     extra: dict[str, Any] = {
         "max_tokens_thinking": plan.cap,
-        "thinking_n_ignore": plan.waits,
+        "thinking_n_ignore": plan.waits if plan.cap else 0,  # without thinking nothing ends
         "thinking_n_ignore_str": texts[0] if len(texts) == 1 else list(texts),
         "min_tokens_thinking": min(plan.min_thinking, plan.cap),
         "answer_reserve": 1,  # the cap is a number here
@@ -164,9 +201,16 @@ def sampling_params(
 
 
 def trace_folder() -> Path:
-    """Where traces are written, if it exists: ``S1_TRACE_DIR``, or a folder of this user's."""
+    """Where traces are written, if it exists: ``S1_TRACE_DIR``, or a folder of this user's.
+
+    Raises:
+        RuntimeError: if the folder belongs to somebody else.
+    """
     name = f"s1-plugin-{os.getuid() if hasattr(os, 'getuid') else 0}"
-    return Path(os.environ.get("S1_TRACE_DIR") or Path(tempfile.gettempdir()) / name)
+    folder = Path(os.environ.get("S1_TRACE_DIR") or Path(tempfile.gettempdir()) / name)
+    if hasattr(os, "getuid") and folder.exists() and folder.stat().st_uid != os.getuid():
+        raise RuntimeError(f"{folder} belongs to another user; set S1_TRACE_DIR to one of yours")
+    return folder
 
 
 def new_trace() -> str:
@@ -180,16 +224,41 @@ Recorder = Callable[[int | None, int | str | None], None]
 
 
 def recorder(trace: str | None) -> Recorder | None:
-    """What notes a request's events in its trace; None if nobody waits for it."""
-    folder = trace_folder()
-    if trace is None or not folder.is_dir():
+    """What notes a request's events in its trace; None if nobody waits for it, or if it cannot be
+    written: a full disk must not stop the engine, and the reader will say that nothing came."""
+    if trace is None:
         return None
-    path = folder / trace
+    try:
+        folder = trace_folder()
+        if not folder.is_dir():
+            return None
+        path = folder / trace
+        path.touch(mode=0o600)
+    except (OSError, RuntimeError) as error:
+        logger.error("[s1-plugin] no trace is written: %s", error)
+        return None
+    broken = False
 
     def record(position: int | None, drawn: int | str | None) -> None:
+        nonlocal broken
+        if broken:
+            return
         # Ranks of a tensor-parallel engine write the same lines; the last of a position counts.
-        with path.open("a", encoding="utf-8") as file:
-            file.write(f"{'refused' if position is None else position}\t{drawn}\n")
+        line = f"{'refused' if position is None else position}\t{drawn}\n"
+        try:
+            # Not made again: what comes after it was read, nobody waits for.
+            file = os.open(path, os.O_WRONLY | os.O_APPEND)
+            try:
+                os.write(file, line.encode())
+            finally:
+                os.close(file)
+        except FileNotFoundError:
+            broken = True
+        except OSError as error:
+            broken = True
+            with suppress(OSError):  # the reader must not take half of it for all
+                path.unlink(missing_ok=True)
+            logger.error("[s1-plugin] no trace is written: %s", error)
 
     record(-1, None)  # shows that forcing acted, even where nothing is ever replaced
     return record
@@ -222,6 +291,12 @@ def read_trace(trace: str, keep: bool = False) -> dict[int, int]:
     return events
 
 
+def forget(traces: Iterable[str]) -> None:
+    """Removes traces that nobody will read."""
+    for trace in traces:
+        (trace_folder() / trace).unlink(missing_ok=True)
+
+
 def response(
     tokens: Sequence[int],
     finish_reason: str | None,
@@ -250,4 +325,6 @@ def response(
         think_start=think_start,
         finished="stop" if stopped else "length",
     )
+    if finish_reason not in ("stop", "length"):
+        made = made.failed(f"vLLM ended the request: {finish_reason}")
     return made, lane

@@ -115,3 +115,26 @@ def test_a_refusal_reaches_the_caller(engine, prompts):
     params = SamplingParams(stop=["x"], extra_args={"max_tokens_thinking": 5})
     with pytest.raises(VLLMValidationError, match="stop"):
         engine.generate([TokensPrompt(prompt_token_ids=prompts[0])], params, use_tqdm=False)
+
+
+def test_a_cap_beyond_the_context_ends_there(engine, nano_tokenizer, prompts):
+    """No max_tokens: vLLM fills in what the context leaves, and the context binds."""
+    params = SamplingParams(
+        temperature=0.0, max_tokens=None, ignore_eos=True,
+        extra_args={"max_tokens_thinking": 5000, "thinking_n_ignore": 500},
+    )  # fmt: skip
+    (output,) = engine.generate([TokensPrompt(prompt_token_ids=prompts[0])], params, use_tqdm=False)
+    tokens = list(output.outputs[0].token_ids)
+    assert len(prompts[0]) + len(tokens) == 512
+    final = nano_tokenizer.encode("<|im_start|>answer\nFinal Answer:", add_special_tokens=False)
+    assert any(tokens[i : i + len(final)] == final for i in range(len(tokens)))
+
+
+def test_stop_tokens_that_forcing_puts_in_are_refused(engine, nano_tokenizer, prompts):
+    params = SamplingParams(
+        temperature=0.0, max_tokens=60,
+        stop_token_ids=[nano_tokenizer.convert_tokens_to_ids("<|im_start|>")],
+        extra_args={"max_tokens_thinking": 9},
+    )  # fmt: skip
+    (output,) = engine.generate([TokensPrompt(prompt_token_ids=prompts[0])], params, use_tqdm=False)
+    assert len(output.outputs[0].token_ids) == 1

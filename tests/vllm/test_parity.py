@@ -12,6 +12,7 @@ from s1_plugin.forcing.budget import Budget
 from tests.conftest import FULL
 from tests.forcing.oracle import multi_round
 from tests.forcing.test_transformers import two_best_are_tied
+from tests.vllm import kernel
 from tests.vllm.engine import forced, prompts_of, start
 from tests.vllm.models import random_model
 
@@ -58,10 +59,12 @@ def compare(llm, model, tokenizer, questions, cells, max_new_tokens):
     return seen
 
 
-def test_greedy_equals_the_multi_round_procedure(engine, small, nano_tokenizer):
+def test_greedy_equals_the_multi_round_procedure(engine, processor, small, nano_tokenizer):
     chance = random.Random(0)
     questions = ["+".join(str(chance.randint(0, 9)) for _ in range(n)) for n in range(2, 12)]
     caps = range(1, 201) if FULL else [1, 2, 5, 13, 34, 70, 110, 200]
+    if processor == kernel.PROCESSOR and not FULL:  # interpreted, it takes its time
+        caps = [1, 13, 34, 110]
     cells = list(itertools.product(caps, range(5)))
     seen = compare(engine, small[1], nano_tokenizer, questions, cells, 260)
     assert min(seen["natural"], seen["cap"], seen["waits"]) >= 100, seen

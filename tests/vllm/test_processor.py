@@ -169,3 +169,13 @@ def test_placeholders_are_refused_with_the_remedy():
     pipeline.tokens[0].append(-1)
     with pytest.raises(RuntimeError, match="logits_processors="):
         pipeline.ours.apply(torch.zeros(1, SIZE))
+
+
+def test_an_end_right_after_a_wait_is_foreign_too():
+    """Forcing had banned it: another processor put it there, and the engine must live on."""
+    pipeline = Pipeline([params(1), params(1)])
+    pipeline.step(torch.stack([scripted([], True), scripted([], True)]))
+    assert pipeline.tokens == [[WAIT], [WAIT]]
+    pipeline.tokens[0].append(0)
+    pipeline.tokens[1].append(25)
+    assert pipeline.step(torch.stack([scripted([], False)] * 2))[0] == 1
