@@ -508,11 +508,11 @@ def test_a_format_of_ones_own_with_a_delimiter_of_several_tokens(small):
 @pytest.mark.parametrize("how", [{}, {"do_sample": True, "top_p": 0.9}], ids=str)
 def test_the_host_waits_for_the_device_once_per_step(how):
     rows = [_Row(Thinking(make_plan(99, 1, [[7]]), ends_with_newline), [], n) for n in "1234"]
-    run = ForcedDecoding([], [], ends_with_newline=ends_with_newline, vocabulary=12)
+    run = ForcedDecoding([], [], ends_with_newline=ends_with_newline, vocabulary=120)
     run.rows = rows
     chain = LogitsProcessorList([TopPLogitsWarper(0.9)] if how else [])
     draw, ids = _Draw(run, chain, bool(how)), torch.zeros(4, 1, device="cuda", dtype=torch.long)
-    logits = torch.randn(4, 16, device="cuda")
+    logits = torch.randn(4, 128, device="cuda")
     draw(ids, logits.clone())
     torch.cuda.set_sync_debug_mode("warn")
     try:
