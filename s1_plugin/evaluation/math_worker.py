@@ -20,7 +20,7 @@ from typing import Any
 
 #: Seconds of processor time, and seconds on the clock, for one comparison. An ordinary one takes
 #: hundredths; the clock is for machines that are busy with other things.
-CPU_SECONDS, CLOCK_SECONDS = 1.0, 4.0
+CPU_SECONDS, CLOCK_SECONDS = 1.0, 2.5
 #: Bytes of address space; sympy needs a tenth of it.
 MEMORY = 2 << 30
 

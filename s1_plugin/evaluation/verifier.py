@@ -23,7 +23,7 @@ from s1_plugin.evaluation.math_worker import CLOCK_SECONDS
 #: Seconds for loading sympy, on a machine that is busy.
 _START_SECONDS = 120.0
 #: Seconds over the worker's own limit, after which it is killed from here.
-_GRACE_SECONDS = 0.7
+_GRACE_SECONDS = 1.5
 _MAIN = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
     "from s1_plugin.evaluation.math_worker import main; main()"
