@@ -31,7 +31,11 @@ def greedy(model, ids, limit, stops, ban_first=(), vocabulary=None):
             seen = len(ids) + len(out) - step.shape[1]
             positions = torch.arange(seen, seen + step.shape[1]).unsqueeze(0)
             result = model(
-                input_ids=step, position_ids=positions, past_key_values=past, use_cache=True
+                input_ids=step,
+                position_ids=positions,
+                past_key_values=past,
+                use_cache=True,
+                logits_to_keep=1,
             )
         past, logits = result.past_key_values, result.logits[0, -1].float().clone()
         if vocabulary is not None:

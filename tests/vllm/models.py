@@ -8,9 +8,12 @@ from pathlib import Path
 import torch
 
 
-def random_model(folder: Path, tokenizer: Path, vocabulary: int, ends: list[int], kind="Qwen3"):
-    """Saves and returns a model whose end tokens win in about one position of twenty: a Qwen2, or
-    a Qwen3 as the nano model is (transformers reads the nano tokenizer right for that kind only).
+def random_model(
+    folder: Path, tokenizer: Path, vocabulary: int, ends: list[int], kind="Qwen3", share=0.05
+):
+    """Saves and returns a model whose end tokens win in about ``share`` of all positions: a Qwen2,
+    or a Qwen3 as the nano model is (transformers reads the nano tokenizer right for that kind
+    only).
 
     Left to itself a random model never ends its thinking, or always does: the output rows of
     the end tokens get one common direction, as long as needed for that share.
@@ -40,7 +43,7 @@ def random_model(folder: Path, tokenizer: Path, vocabulary: int, ends: list[int]
         direction = torch.randn(config.hidden_size)
         # The share of positions where the direction's logit beats all others grows with length.
         best, along = (hidden @ head.T).amax(dim=-1), hidden @ direction
-        wins = (best / along.clamp_min(1e-6)).quantile(0.05)
+        wins = (best / along.clamp_min(1e-6)).quantile(share)
         for n, end in enumerate(ends):
             head[end] = direction * wins * (1 - 0.01 * n)
     model.generation_config.eos_token_id = ends[0]

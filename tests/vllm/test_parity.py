@@ -73,10 +73,15 @@ def test_greedy_equals_the_multi_round_procedure(engine, processor, small, nano_
 
 def test_greedy_equals_the_multi_round_procedure_with_the_real_tokenizer(tmp_path, qwen, data_dir):
     model = random_model(
-        tmp_path, data_dir / "qwen2.5-tokenizer", 152064, [151645, 151644, 151643], "Qwen2"
+        tmp_path,
+        data_dir / "qwen2.5-tokenizer",
+        152064,
+        [151645, 151644, 151643],
+        "Qwen2",
+        share=0.3,  # short thinking is enough then: each token costs 152,064 logits
     )
-    questions = ["What is 2+2?", "Find $x$.", "How many r in raspberry? " * 4, "Hi"]
-    cells = list(itertools.product([1, 3, 10, 25, 60, 90], range(5)))
-    seen = compare(start(tmp_path), model, qwen, questions, cells, 130)
-    assert seen["natural"] and seen["cap"] and seen["waits"], seen
+    questions = [f"{n} + {n * n % 7}?" for n in range(58)] + ["How many r in raspberry? " * 4, "Hi"]
+    cells = list(itertools.product([4, 12], range(3)))
+    seen = compare(start(tmp_path), model, qwen, questions, cells, 22)
+    assert min(seen["natural"], seen["cap"], seen["waits"]) >= 100, seen
     assert seen["ties"] <= seen["compared"] // 100, seen
