@@ -1,0 +1,37 @@
+"""The trained nano model in an engine, against the multi-round procedure, token for token."""
+
+import itertools
+import os
+
+import pytest
+
+pytest.importorskip("vllm", reason="needs vLLM, in an environment of its own: make test-vllm")
+
+import torch
+
+from tests.vllm.engine import start
+from tests.vllm.test_parity import compare
+
+
+@pytest.fixture(scope="module")
+def folder():
+    """The model that `make demo` leaves; it is trained by axolotl, which cannot be had here."""
+    folder = os.environ.get("S1_NANO_MODEL")
+    if not folder:
+        pytest.skip("run `make demo` first, or set S1_NANO_MODEL to the folder of its model")
+    return folder
+
+
+def test_greedy_equals_the_multi_round_procedure(folder):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from s1_plugin.nano.task import problems
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    questions = [problem.question for problem in problems(40, 0, "test")]
+    llm = start(folder, max_model_len=model.config.max_position_embeddings)
+    cells = list(itertools.product((5, 60), range(3)))
+    seen = compare(llm, model, tokenizer, questions, cells, 90)
+    assert min(seen["natural"], seen["cap"], seen["waits"]) >= 100, seen
+    assert seen["ties"] <= seen["compared"] // 100, seen
