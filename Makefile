@@ -10,7 +10,7 @@ export AXOLOTL_DO_NOT_TRACK := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup demo test test-full test-vllm lint bench clean
+.PHONY: help setup demo test test-full test-vllm lint bench bench-vllm clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -61,10 +61,13 @@ $(VENV)-vllm/.ready: pyproject.toml tests/vllm/constraints.txt eval_tasks/*
 	touch $@
 
 test-vllm: $(VENV)-vllm/.ready  ## the tests that need vLLM (a CPU build, in an environment of its own)
-	$(VENV)-vllm/bin/python -m pytest tests/vllm
+	S1_NANO_MODEL="$(wildcard $(CURDIR)/outputs/nano/model)" $(VENV)-vllm/bin/python -m pytest tests/vllm
 
-bench: setup  ## the benchmarks, each printing a ratio
+bench: setup  ## the benchmarks, each printing a ratio (on a GPU, where there is one)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+bench-vllm: $(VENV)-vllm/.ready  ## the same inside vLLM's CPU build
+	$(VENV)-vllm/bin/python benchmarks/forcing.py --engine vllm
 
 clean:  ## remove what demo and tests made (not .venv)
 	rm -rf outputs last_run_prepared .pytest_cache .ruff_cache .mypy_cache .hypothesis
