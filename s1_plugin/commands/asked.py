@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from s1_plugin.console import printable, say
-from s1_plugin.encoding import TextEncoder, decode
+from s1_plugin.encoding import TextEncoder
 from s1_plugin.forcing.dialect import Server
 from s1_plugin.forcing.http import Endpoint, Refused, Unavailable
 from s1_plugin.forcing.openai import Job, complete
@@ -179,7 +179,6 @@ class Vllm:
         )
         ends_with_newline = newline_test(self.encoder.tokenizer)
         lane = Lane(plan, ends_with_newline)
-        tokens: list[int] = []
         shown = 0
         self.engine.add_request("ask", TokensPrompt(prompt_token_ids=prompt), params)
         try:
@@ -199,14 +198,16 @@ class Vllm:
                     shown = max(shown, certain)
         finally:
             self.engine.abort_request(["ask"])
-            (vllm_request.trace_folder() / trace).unlink(missing_ok=True)
-        return Response.from_tokens(
-            tokens,
-            lane.state,
-            decode=lambda ids: decode(self.encoder.tokenizer, ids),
-            think_start=fmt.think_start,
-            finished="stop" if reply.finish_reason == "stop" else "length",
-        )
+            vllm_request.forget([trace])
+        return vllm_request.response(
+            reply.token_ids,
+            reply.finish_reason,
+            plan,
+            lane.events,
+            self.encoder,
+            ends_with_newline,
+            fmt.think_start,
+        )[0]
 
 
 class Remote:
