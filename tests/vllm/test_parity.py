@@ -63,11 +63,12 @@ def test_greedy_equals_the_multi_round_procedure(engine, processor, small, nano_
     chance = random.Random(0)
     questions = ["+".join(str(chance.randint(0, 9)) for _ in range(n)) for n in range(2, 12)]
     caps = range(1, 201) if FULL else [1, 2, 5, 13, 34, 70, 110, 200]
+    least = 100
     if processor == kernel.PROCESSOR and not FULL:  # interpreted, it takes its time
-        caps = [1, 13, 34, 110]
+        questions, caps, least = questions[::3], [1, 34, 110], 8
     cells = list(itertools.product(caps, range(5)))
     seen = compare(engine, small[1], nano_tokenizer, questions, cells, 260)
-    assert min(seen["natural"], seen["cap"], seen["waits"]) >= 100, seen
+    assert min(seen["natural"], seen["cap"], seen["waits"]) >= least, seen
     assert seen["ties"] <= seen["compared"] // 100, seen
 
 
