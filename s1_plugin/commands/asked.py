@@ -117,6 +117,7 @@ class Transformers:
         self.model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
+            use_cache=True,  # a model that was just trained may have it switched off
             **how,
             **driver.generate_arguments(run),
         )
