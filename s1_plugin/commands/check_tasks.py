@@ -26,6 +26,10 @@ def check_tasks(tasks: tuple[str, ...], include_path: str | None) -> None:
     # The _agg64 variants ask the same problems.
     ours = [n for n in manager.all_subtasks if n.startswith("s1_") and not n.endswith("_agg64")]
     checked = failed = 0
+    if unknown := [name for name in tasks if name not in manager.all_tasks]:
+        raise click.ClickException(
+            f"no such task: {', '.join(unknown)}; ours are {', '.join(sorted(ours))}"
+        )
     for name in tasks or sorted(ours):
         try:
             loaded = _tasks(manager, name)

@@ -61,6 +61,7 @@ def grade(file: Path, out: Path | None) -> None:
     if out is None:
         click.echo(text, nl=False)
     else:
+        out.parent.mkdir(parents=True, exist_ok=True)
         part = out.with_name(out.name + ".part")  # FILE itself may be OUT: never half of it
         part.write_text(text, encoding="utf-8")
         part.replace(out)

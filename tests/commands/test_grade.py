@@ -36,6 +36,12 @@ def test_rows_are_written_with_what_was_found(tmp_path):
     assert "1 wrong because not compared (too large)" in given.stderr
 
 
+def test_a_folder_that_is_not_there_is_made(tmp_path):
+    out = tmp_path / "new" / "graded.jsonl"
+    assert invoke(tmp_path, ROWS[:1], "--out", str(out)).exit_code == 0
+    assert json.loads(out.read_text())["correct"] is True
+
+
 def test_a_file_may_be_graded_in_place(tmp_path):
     given = invoke(tmp_path, ROWS[:2], "--out", str(tmp_path / "responses.jsonl"))
     assert given.exit_code == 0 and given.stdout == ""
