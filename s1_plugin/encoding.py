@@ -302,3 +302,15 @@ def decode(tokenizer: Any, ids: Sequence[int]) -> str:
     return tokenizer.decode(
         list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
     )
+
+
+def newline_test(tokenizer: Any) -> Callable[[int], bool]:
+    """A cached test whether a token id's text ends with a newline."""
+    known: dict[int, bool] = {}
+
+    def ends_with_newline(token: int) -> bool:
+        if token not in known:
+            known[token] = decode(tokenizer, [token]).endswith("\n")
+        return known[token]
+
+    return ends_with_newline

@@ -13,13 +13,12 @@ import transformers
 from transformers import DynamicCache, Qwen2Config, Qwen2ForCausalLM
 
 from engines import BATCH, SHAPES, Made, clock, lock_step
-from s1_plugin.encoding import TextEncoder
+from s1_plugin.encoding import TextEncoder, newline_test
 from s1_plugin.forcing.budget import Plan
 from s1_plugin.forcing.transformers import (
     ForcedDecoding,
     generate_arguments,
     left_padded,
-    newline_test,
 )
 
 transformers.logging.set_verbosity_error()

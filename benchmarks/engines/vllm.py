@@ -22,10 +22,9 @@ os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
 from vllm import LLM, SamplingParams, TokensPrompt
 
 from engines import BATCH, SHAPES, Made, clock, lock_step
-from s1_plugin.encoding import TextEncoder
+from s1_plugin.encoding import TextEncoder, newline_test
 from s1_plugin.forcing import vllm_request
 from s1_plugin.forcing.budget import Budget, Plan
-from s1_plugin.forcing.transformers import newline_test
 from s1_plugin.formats import S1
 
 #: Tokens in a block of the prefix cache; the least that vLLM's CPU attention takes.

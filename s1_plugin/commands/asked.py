@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from s1_plugin.console import printable, say
-from s1_plugin.encoding import TextEncoder
+from s1_plugin.encoding import TextEncoder, newline_test
 from s1_plugin.forcing.dialect import Server
 from s1_plugin.forcing.http import Endpoint, Refused, Unavailable
 from s1_plugin.forcing.openai import Job, complete
@@ -94,6 +94,7 @@ class Transformers:
         import torch
 
         from s1_plugin.forcing import transformers as driver
+        from s1_plugin.forcing.draw import stream_of
 
         def told(row: int, token: int) -> None:
             done = run.rows[row]
@@ -101,8 +102,8 @@ class Transformers:
 
         run = driver.ForcedDecoding(
             [plan],
-            [driver.stream_of(prompt)],
-            ends_with_newline=driver.newline_test(self.encoder.tokenizer),
+            [stream_of(prompt)],
+            ends_with_newline=newline_test(self.encoder.tokenizer),
             vocabulary=len(self.encoder.tokenizer),
             seed=self.seed,
             on_token=told,
@@ -167,7 +168,6 @@ class Vllm:
 
         from s1_plugin.forcing import vllm_request
         from s1_plugin.forcing.lane import Lane
-        from s1_plugin.forcing.transformers import newline_test
 
         trace = vllm_request.new_trace()
         params = vllm_request.sampling_params(

@@ -9,17 +9,16 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from s1_plugin.encoding import TextEncoder
+from s1_plugin.encoding import TextEncoder, newline_test
 from s1_plugin.evaluation.request import Request
 from s1_plugin.evaluation.sharing import Job, job_of, share
+from s1_plugin.forcing.draw import stream_of
 from s1_plugin.forcing.response import Response
 from s1_plugin.forcing.transformers import (
     NEUTRAL,
     ForcedDecoding,
     generate_arguments,
-    newline_test,
     responses,
-    stream_of,
 )
 from s1_plugin.formats import get_format
 

@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from s1_plugin.console import say
-from s1_plugin.encoding import TextEncoder, decode
+from s1_plugin.encoding import TextEncoder, decode, newline_test
 from s1_plugin.evaluation.request import Request
 from s1_plugin.evaluation.sharing import Job, job_of, share
 from s1_plugin.forcing import vllm_request
+from s1_plugin.forcing.draw import stream_of
 from s1_plugin.forcing.response import Response
 from s1_plugin.forcing.state import Thinking
-from s1_plugin.forcing.transformers import newline_test, stream_of
 from s1_plugin.formats import get_format
 
 

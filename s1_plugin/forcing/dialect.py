@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from s1_plugin.console import say
-from s1_plugin.encoding import TextEncoder, decode
+from s1_plugin.encoding import TextEncoder, decode, newline_test
 from s1_plugin.forcing.http import Endpoint, Refused, Unavailable
 
 #: After a line's end, before anything but white space, byte-level BPE tokenizers never merge.
@@ -48,13 +48,7 @@ class Server:
     def __init__(self, endpoint: Endpoint, model: str, encoder: TextEncoder) -> None:
         self.endpoint, self.model, self.encoder = endpoint, model, encoder
         self.dialect = Dialect()
-        self._newlines: dict[int, bool] = {}
-
-    def ends_with_newline(self, token: int) -> bool:
-        """Whether the text of a token id ends with a newline."""
-        if token not in self._newlines:
-            self._newlines[token] = decode(self.encoder.tokenizer, [token]).endswith("\n")
-        return self._newlines[token]
+        self.ends_with_newline = newline_test(encoder.tokenizer)
 
     # -- requests -----------------------------------------------------------------------------
 

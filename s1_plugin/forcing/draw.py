@@ -18,6 +18,12 @@ from torch.nn.functional import pad
 _BLOCK = 512
 
 
+def stream_of(prompt_ids: Sequence[int], extra: str = "") -> str:
+    """Name of a prompt's random stream: the same prompt draws the same, wherever it stands."""
+    text = ",".join(map(str, prompt_ids)) + "/" + extra
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
 def uniform(seed: int, stream: str, position: int, attempt: int = 0) -> float:
     """A number in [0, 1) that depends on nothing but its arguments (53 random bits).
 

@@ -13,7 +13,6 @@ one-hot row.
 from __future__ import annotations
 
 import copy
-import hashlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,9 +21,9 @@ from typing import Any, Literal
 import torch
 from transformers import BatchEncoding, LogitsProcessorList
 
-from s1_plugin.encoding import TextEncoder, decode
+from s1_plugin.encoding import TextEncoder, decode, newline_test
 from s1_plugin.forcing.budget import ANSWER_RESERVE, Budget, Plan, delimiter_ids, lacking, plan
-from s1_plugin.forcing.draw import draw, uniform, upload
+from s1_plugin.forcing.draw import draw, stream_of, uniform, upload
 from s1_plugin.forcing.response import Response
 from s1_plugin.forcing.state import Thinking
 from s1_plugin.formats import TraceFormat, get_format
@@ -310,18 +309,6 @@ def _warpers(model: Any, config: Any, processors: LogitsProcessorList) -> Logits
     return processors
 
 
-def newline_test(tokenizer: Any) -> Callable[[int], bool]:
-    """A cached test whether a token id's text ends with a newline."""
-    known: dict[int, bool] = {}
-
-    def ends_with_newline(token: int) -> bool:
-        if token not in known:
-            known[token] = decode(tokenizer, [token]).endswith("\n")
-        return known[token]
-
-    return ends_with_newline
-
-
 class BudgetForcing(Mapping[str, Any]):
     """Budget forcing as keyword arguments for ``model.generate`` (see the module's example).
 
@@ -439,12 +426,6 @@ class BudgetForcing(Mapping[str, Any]):
         return self._run(
             model, input_ids, logits_processor, stopping_criteria, generation_config, **kwargs
         )
-
-
-def stream_of(prompt_ids: Sequence[int], extra: str = "") -> str:
-    """Name of a prompt's random stream: the same prompt draws the same, wherever it stands."""
-    text = ",".join(map(str, prompt_ids)) + "/" + extra
-    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 
 def left_padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -27,11 +27,11 @@ from vllm.tokenizers import get_tokenizer
 from vllm.v1.sample.logits_processor import LogitsProcessor as V1Processor
 from vllm.v1.sample.logits_processor import MoveDirectionality
 
-from s1_plugin.encoding import TextEncoder
+from s1_plugin.encoding import TextEncoder, newline_test
 from s1_plugin.forcing import vllm_request
 from s1_plugin.forcing.budget import Plan, lacking, plan
+from s1_plugin.forcing.draw import stream_of
 from s1_plugin.forcing.lane import ForeignTokenError, Lane
-from s1_plugin.forcing.transformers import newline_test, stream_of
 from s1_plugin.forcing.vllm_rows import Row, Sampling, force
 
 if TYPE_CHECKING:

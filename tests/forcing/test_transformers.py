@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import LogitsProcessorList, TopPLogitsWarper
 
-from s1_plugin.encoding import TextEncoder
+from s1_plugin.encoding import TextEncoder, newline_test
 from s1_plugin.forcing.budget import Budget, plan
 from s1_plugin.forcing.state import Thinking
 from s1_plugin.forcing.transformers import (
@@ -21,7 +21,6 @@ from s1_plugin.forcing.transformers import (
     _Row,
     generate_arguments,
     left_padded,
-    newline_test,
     responses,
 )
 from s1_plugin.formats import S1

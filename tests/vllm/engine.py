@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from s1_plugin.encoding import TextEncoder
+from s1_plugin.encoding import TextEncoder, newline_test
 from s1_plugin.forcing import vllm_request
 from s1_plugin.forcing.budget import plan
-from s1_plugin.forcing.transformers import newline_test
 from s1_plugin.formats import S1
 
 #: Engines of one process share vLLM's globals, which the first one to be collected takes along.
