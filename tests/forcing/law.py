@@ -10,6 +10,8 @@ import re
 
 import torch
 
+from s1_plugin.forcing.budget import Plan
+
 SIZE, SPARE, ENDS, WAIT = 64, 4, (0, 1, 2), 7
 DRAWS = 20_000
 
@@ -40,6 +42,23 @@ def warpers_of_generate():
 
     source = inspect.getsource(GenerationMixin._get_logits_processor)
     return {*re.findall(r"(\w+Warper)\(", source)}
+
+
+def make_plan(cap=100, waits=1, wait_ids=((WAIT,),)):
+    """A budget in this world."""
+    return Plan(
+        cap=cap,
+        context_bound=False,
+        waits=waits,
+        min_thinking=0,
+        wait_ids=wait_ids,
+        end_ids=frozenset(ENDS),
+        natural_end=(2, 9),
+        capped_end=(2, 9, 10),
+        newline=(11,),
+        stop_ids=frozenset({0, 1}),
+        max_new_tokens=200,
+    )
 
 
 def name(setting):

@@ -4,7 +4,6 @@ import pytest
 import torch
 from transformers import GenerationConfig, GenerationMixin
 
-from s1_plugin.forcing.budget import Plan
 from s1_plugin.forcing.state import Thinking
 from s1_plugin.forcing.transformers import ForcedDecoding, _Draw, _Row
 from tests.forcing.law import (
@@ -13,28 +12,16 @@ from tests.forcing.law import (
     KEPT,
     SETTINGS,
     SIZE,
-    WAIT,
     WARPER_SETTINGS,
     fixed_logits,
     law,
+    make_plan,
     name,
     p_value,
     with_wait,
 )
 
-PLAN = Plan(
-    cap=100,
-    context_bound=False,
-    waits=1,
-    min_thinking=0,
-    wait_ids=((WAIT,),),
-    end_ids=frozenset(ENDS),
-    natural_end=(2, 9),
-    capped_end=(2, 9, 10),
-    newline=(11,),
-    stop_ids=frozenset({0, 1}),
-    max_new_tokens=200,
-)
+PLAN = make_plan()
 #: transformers' own order (after the temperature).
 ORDER = ("top_h", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 OTHERS = [s for s, _ in WARPER_SETTINGS if next(iter(s)) in set(ORDER[:1] + ORDER[4:])] + [

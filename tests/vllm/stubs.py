@@ -13,25 +13,8 @@ from vllm.v1.sample.logits_processor.builtin import MinPLogitsProcessor
 from vllm.v1.sample.metadata import SamplingMetadata
 from vllm.v1.sample.sampler import Sampler
 
-from s1_plugin.forcing.budget import Plan
 from s1_plugin.forcing.vllm import BudgetForcingProcessor
-from tests.forcing.law import ENDS, SIZE, SPARE, WAIT
-
-
-def make_plan(cap=100, waits=1, wait_ids=((WAIT,),)):
-    return Plan(
-        cap=cap,
-        context_bound=False,
-        waits=waits,
-        min_thinking=0,
-        wait_ids=wait_ids,
-        end_ids=frozenset(ENDS),
-        natural_end=(2, 9),
-        capped_end=(2, 9, 10),
-        newline=(11,),
-        stop_ids=frozenset({0, 1}),
-        max_new_tokens=200,
-    )
+from tests.forcing.law import SIZE, SPARE, make_plan
 
 
 class Processor(BudgetForcingProcessor):

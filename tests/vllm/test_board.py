@@ -24,6 +24,7 @@ from tests.forcing.law import (
     WAIT,
     fixed_logits,
     law,
+    make_plan,
     name,
     p_value,
     with_wait,
@@ -200,11 +201,7 @@ def test_a_request_is_taken_up_at_any_token():
 def test_the_draw_and_the_draw_after_a_wait(setting):
     """Rows where an end may be drawn are drawn here, by the exact law."""
     count = 20_000 if GPU else 30
-    plan = Plan(
-        cap=100, context_bound=False, waits=1, min_thinking=0, wait_ids=((WAIT,),),
-        end_ids=frozenset(ENDS), natural_end=(2, 9), capped_end=(2, 9, 10), newline=(11,),
-        stop_ids=frozenset({0, 1}), max_new_tokens=200,
-    )  # fmt: skip
+    plan = make_plan(waits=1)
     board = new_board(count)
     keys = torch.randint(-(2**63), 2**63 - 1, (count,), generator=torch.Generator().manual_seed(0))
     for slot in range(count) if not GPU else ():
@@ -280,11 +277,7 @@ def plain_law(logits, top_p, top_k):
 def test_a_wide_vocabulary(top_k, top_p):
     """Both searches for the k-th greatest value, and cuts that leave little to be drawn."""
     size, count = (151_665, 300) if GPU else (3000, 6)
-    plan = Plan(
-        cap=100, context_bound=False, waits=0, min_thinking=0, wait_ids=((WAIT,),),
-        end_ids=frozenset(ENDS), natural_end=(2, 9), capped_end=(2, 9, 10), newline=(11,),
-        stop_ids=frozenset({0, 1}), max_new_tokens=200,
-    )  # fmt: skip
+    plan = make_plan(waits=0)
     logits = np.random.default_rng(0).normal(size=size).astype(np.float32) * 2
     logits[0] = np.sort(logits)[-3]
     exact, everything = plain_law(logits, top_p, top_k), plain_law(logits, 1.0, 0)
