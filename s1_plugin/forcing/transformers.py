@@ -93,7 +93,7 @@ _REFUSED = {
 
 
 @dataclass
-class _Row:
+class Row:
     """One sequence being generated. ``prefix`` is forced before the thinking begins."""
 
     state: Thinking
@@ -128,6 +128,7 @@ class ForcedDecoding:
         prefixes: for rows whose prompts lack the thinking prefix, the tokens of it to be forced
             before the thinking begins.
         on_token: called with (row, token id) as tokens come.
+        on_done: called with the row when it is finished, while others may still go on.
         streamer: a `transformers` streamer.
     """
 
@@ -142,6 +143,7 @@ class ForcedDecoding:
         begun: Sequence[tuple[Thinking, list[int]]] | None = None,
         prefixes: Sequence[Sequence[int]] | None = None,
         on_token: Callable[[int, int], None] | None = None,
+        on_done: Callable[[int], None] | None = None,
         streamer: Any = None,
     ) -> None:
         self.plans, self.streams = list(plans), list(streams)
@@ -151,8 +153,9 @@ class ForcedDecoding:
         self.begun = begun
         self.prefixes = prefixes
         self.on_token = on_token
+        self.on_done = on_done
         self.streamer = streamer
-        self.rows: list[_Row] = []
+        self.rows: list[Row] = []
 
     def __call__(
         self,
@@ -193,12 +196,12 @@ class ForcedDecoding:
             **kwargs,
         )
 
-    def _start(self, i: int, stream: str) -> _Row:
+    def _start(self, i: int, stream: str) -> Row:
         prefix = self.prefixes[i] if self.prefixes else ()
         if self.begun is None:
-            return _Row(Thinking(self.plans[i], self.ends_with_newline), [], stream, prefix)
+            return Row(Thinking(self.plans[i], self.ends_with_newline), [], stream, prefix)
         state, tokens = self.begun[i]
-        return _Row(state, list(tokens), stream, prefix)
+        return Row(state, list(tokens), stream, prefix)
 
 
 class _Draw:
@@ -247,6 +250,8 @@ class _Draw:
             row.done = len(row.tokens) >= row.state.plan.max_new_tokens
             if self.run.on_token:
                 self.run.on_token(i, token)
+        if row.done and self.run.on_done:
+            self.run.on_done(i)
         return token
 
     def _draw(
@@ -463,13 +468,15 @@ def _arguments(run: Callable[..., Any], stops: frozenset[int], streamer: Any) ->
 
 def responses(run: ForcedDecoding, encoder: TextEncoder, think_start: str) -> list[Response]:
     """The finished rows of ``run`` as responses."""
-    return [
-        Response.from_tokens(
-            row.tokens,
-            row.state,
-            decode=lambda ids: decode(encoder.tokenizer, ids),
-            think_start=think_start,
-            finished=row.finished,
-        )
-        for row in run.rows
-    ]
+    return [response(row, encoder, think_start) for row in run.rows]
+
+
+def response(row: Row, encoder: TextEncoder, think_start: str) -> Response:
+    """A finished row as a response."""
+    return Response.from_tokens(
+        row.tokens,
+        row.state,
+        decode=lambda ids: decode(encoder.tokenizer, ids),
+        think_start=think_start,
+        finished=row.finished,
+    )

@@ -96,3 +96,82 @@ def test_sampling_defaults_of_the_model_have_no_part(lm, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(lm.model.generation_config, name, value)
             assert hf.run(lm, wanted) == plain, name
+
+
+def count_generated(monkeypatch):
+    """Tokens that the model's forward passes have seen, prompts included."""
+    seen = []
+    original = hf.ForcedDecoding.__call__
+
+    def counting(run, model, input_ids, *args, **kwargs):
+        cache = kwargs.get("past_key_values")
+        cached = cache.get_seq_length() if cache is not None else 0
+        seen.append((len(input_ids), input_ids.shape[1] - cached, run.begun is not None))
+        return original(run, model, input_ids, *args, **kwargs)
+
+    monkeypatch.setattr(hf.ForcedDecoding, "__call__", counting)
+    return seen
+
+
+def test_answers_fork_off_the_cache_of_the_thinking(lm, monkeypatch):
+    """A few forced tokens are all that goes through the model before an answer is drawn."""
+    seen = count_generated(monkeypatch)
+    wanted = requests(lm)
+    shared = hf.run(lm, wanted)
+    forks = [(rows, columns) for rows, columns, begun in seen if begun]
+    assert forks and max(columns for _, columns in forks) <= 12, seen
+    longest = len(lm.tokenizer(wanted[0].context)["input_ids"]) + 40
+    assert all(columns < longest for _, columns in forks)
+    # Without a cache to fork from the prefixes are prefilled again; nothing else changes.
+    monkeypatch.setattr(hf.Forks, "possible", False)
+    seen.clear()
+    assert hf.run(lm, wanted) == shared
+    assert max(columns for _, columns, begun in seen if begun) > 40
+
+
+def test_a_model_with_sliding_windows_is_not_forked_from(nano_base):
+    from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+
+    tokenizer = AutoTokenizer.from_pretrained(nano_base)
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        use_sliding_window=True,
+        sliding_window=16,
+        max_window_layers=0,
+    )
+    lm = SimpleNamespace(
+        tokenizer=tokenizer,
+        model=Qwen2ForCausalLM(config).eval(),
+        device=torch.device("cpu"),
+        batch_size=4,
+        batch_size_per_gpu=4,
+        max_length=1024,
+    )
+    wanted = requests(lm, max_tokens_thinking=[5, 30, 60], thinking_n_ignore=[0])
+    assert hf.run(lm, wanted) == [hf.run(lm, [one])[0] for one in wanted]
+
+
+def test_running_out_of_memory_halves_the_batch_and_repeats_nothing(lm, monkeypatch):
+    """Memory that runs out in the middle of a batch, and in the middle of a forked one."""
+    automatic = SimpleNamespace(**{**vars(lm), "batch_size_per_gpu": "auto"})
+    wanted = requests(lm, temperature=1.0, seed=3)
+    calm = hf.run(lm, wanted)
+    finished = []
+    original, calls = hf._Batches._done, [0]
+
+    def failing(self, job, row):
+        calls[0] += 1
+        if calls[0] in (3, 12):
+            raise torch.OutOfMemoryError
+        finished.append((job.family, job.plan))
+        return original(self, job, row)
+
+    monkeypatch.setattr(hf._Batches, "_done", failing)
+    assert hf.run(automatic, wanted) == calm
+    assert len(finished) == len(set(finished)) and calls[0] > 12

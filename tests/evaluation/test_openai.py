@@ -8,6 +8,7 @@ import pytest
 from s1_plugin.evaluation import hook
 from s1_plugin.evaluation import openai as driver
 from s1_plugin.evaluation.request import request
+from s1_plugin.evaluation.sharing import job_of
 from tests.conftest import ROOT
 from tests.forcing.test_openai import encoder, hash_server, naive  # noqa: F401
 
@@ -52,7 +53,12 @@ def evaluate(lm, gen_kwargs, limit=4):
     )
 
 
-def test_lm_eval_gets_every_budget_and_counts_what_failed(encoder, nano_base, monkeypatch):  # noqa: F811
+def test_lm_eval_gets_every_budget_and_counts_what_failed(
+    encoder,  # noqa: F811
+    nano_base,
+    monkeypatch,
+    tmp_path,
+):
     monkeypatch.setattr("random.uniform", lambda low, high: 0.001)
     with hash_server(encoder) as server:
         lm = local_completions(server, nano_base, monkeypatch)
@@ -72,6 +78,7 @@ def test_lm_eval_gets_every_budget_and_counts_what_failed(encoder, nano_base, mo
             return events(request)
 
         server.events = fail_one
+        monkeypatch.setenv("S1_CACHE", str(tmp_path / "another"))
         part = evaluate(lm, {"max_tokens_thinking": 40, "thinking_n_ignore": 1})
     row = part["results"]["s1_nano"]
     assert row["failed,none"] == 0.25
@@ -107,7 +114,7 @@ def test_budgets_share_a_trajectory_and_are_each_what_they_would_be_alone(
         assert shared < (len(server.requests) - shared) / 1.5
         for one, response, single in zip(requests, together, alone, strict=True):
             assert response == single
-            job = driver._job(one, encoder, 2048)
+            job = driver._round_job(job_of(one, encoder, 2048))
             assert response.token_ids == naive(server.model, encoder, job)[0]
 
 
@@ -136,3 +143,16 @@ def test_all_failing_is_an_error_not_an_accuracy(encoder, nano_base, monkeypatch
         server.events = only_probe
         with pytest.raises(RuntimeError, match="all 2 requests failed"):
             evaluate(lm, {"max_tokens_thinking": 40}, limit=2)
+
+
+def test_a_second_run_asks_the_server_nothing(encoder, nano_base, monkeypatch):  # noqa: F811
+    budgets = {"max_tokens_thinking": [5, 40], "thinking_n_ignore": 1}
+    with hash_server(encoder) as server:
+        lm = local_completions(server, nano_base, monkeypatch)
+        first = evaluate(lm, budgets)
+        asked = len(server.requests)
+        assert evaluate(lm, budgets)["samples"] == first["samples"]
+        assert [r for r in server.requests[asked:] if "prompt" in r] == []
+        # one more question, and only that, is asked
+        assert len(evaluate(lm, budgets, limit=5)["samples"]["s1_nano"]) == 5
+        assert 0 < len(server.requests) - asked < asked

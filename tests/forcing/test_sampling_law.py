@@ -5,7 +5,7 @@ import torch
 from transformers import GenerationConfig, GenerationMixin
 
 from s1_plugin.forcing.state import Thinking
-from s1_plugin.forcing.transformers import ForcedDecoding, _Draw, _Row
+from s1_plugin.forcing.transformers import ForcedDecoding, Row, _Draw
 from tests.forcing.law import (
     DRAWS,
     ENDS,
@@ -45,7 +45,7 @@ def test_each_warper_has_a_law():
 @pytest.mark.parametrize("setting", SETTINGS + OTHERS, ids=name)
 def test_the_draw_and_the_draw_after_a_wait(setting):
     run = ForcedDecoding([], [], ends_with_newline=lambda token: False, vocabulary=SIZE)
-    run.rows = [_Row(Thinking(PLAN, lambda token: False), [], str(i)) for i in range(DRAWS)]
+    run.rows = [Row(Thinking(PLAN, lambda token: False), [], str(i)) for i in range(DRAWS)]
     draw = _Draw(run, warpers(setting), True)
     logits = fixed_logits()
 

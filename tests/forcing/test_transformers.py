@@ -17,8 +17,8 @@ from s1_plugin.forcing.transformers import (
     WARPERS,
     BudgetForcing,
     ForcedDecoding,
+    Row,
     _Draw,
-    _Row,
     generate_arguments,
     left_padded,
     responses,
@@ -223,7 +223,7 @@ def test_a_draw_after_an_empty_wait_is_a_draw_of_its_own():
     logits[0, 5:9] = torch.tensor(0.15).log()
     run = ForcedDecoding([], [], ends_with_newline=ends_with_newline, vocabulary=12, seed=1)
     run.rows = [
-        _Row(Thinking(make_plan(9, 1, [[]]), ends_with_newline), [], f"{i}/0") for i in range(4000)
+        Row(Thinking(make_plan(9, 1, [[]]), ends_with_newline), [], f"{i}/0") for i in range(4000)
     ]
     _Draw(run, LogitsProcessorList(), True)(torch.zeros(4000, 1), logits.repeat(4000, 1))
     for row in run.rows:
@@ -506,7 +506,7 @@ def test_a_format_of_ones_own_with_a_delimiter_of_several_tokens(small):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("how", [{}, {"do_sample": True, "top_p": 0.9}], ids=str)
 def test_the_host_waits_for_the_device_once_per_step(how):
-    rows = [_Row(Thinking(make_plan(99, 1, [[7]]), ends_with_newline), [], n) for n in "1234"]
+    rows = [Row(Thinking(make_plan(99, 1, [[7]]), ends_with_newline), [], n) for n in "1234"]
     run = ForcedDecoding([], [], ends_with_newline=ends_with_newline, vocabulary=120)
     run.rows = rows
     chain = LogitsProcessorList([TopPLogitsWarper(0.9)] if how else [])
