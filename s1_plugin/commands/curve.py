@@ -35,11 +35,10 @@ def curve(
     together. No model is run.
     """
     from s1_plugin.evaluation import report, samples
+    from s1_plugin.evaluation.runs import told_apart
 
     try:
-        runs = samples.read(folders, tasks)
-        if compare:
-            runs += _told_apart(samples.read(compare, tasks), runs)
+        runs = told_apart([*samples.read(folders, tasks), *samples.read(compare, tasks)])
     except samples.SamplesError as error:
         raise click.ClickException(str(error)) from None
     names = ", ".join(dict.fromkeys(run.task for run in runs))
@@ -53,14 +52,6 @@ def curve(
         click.echo(line)
     for path in paths.values():
         click.echo(str(path))
-
-
-def _told_apart(others: list[Any], runs: list[Any]) -> list[Any]:
-    """The runs to compare with, renamed if their model has the name of one in ``runs``."""
-    from dataclasses import replace
-
-    taken = {run.model for run in runs}
-    return [replace(r, model=f"{r.model} (compared)") if r.model in taken else r for r in others]
 
 
 def table(runs: list[Any]) -> list[str]:

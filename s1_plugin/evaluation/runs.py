@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
 from s1_plugin.evaluation import metrics
+
+#: Between a model's name and what tells its runs from others of the same name.
+APART = " · "
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,13 @@ class Run:
     at_least: int = 0
     provenance: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def folder(self) -> str:
+        """Where its samples are; empty if unknown."""
+        return (
+            str(Path(self.provenance["file"]).parent.resolve()) if "file" in self.provenance else ""
+        )
 
     @property
     def prolonged(self) -> bool:
@@ -159,3 +172,36 @@ class Run:
         """Both answered the same questions."""
         mine = [(q.number, q.fingerprint) for q in self.questions]
         return mine == [(q.number, q.fingerprint) for q in other.questions]
+
+    @property
+    def sampling(self) -> str:
+        """How tokens were drawn, in words."""
+        asked = self.provenance.get("generation") or {}
+        names = [n for n in ("temperature", "top_p", "top_k", "min_p") if asked.get(n)]
+        return ", ".join(f"{n} {asked[n]:g}" for n in names) or "greedy"
+
+
+def told_apart(runs: Sequence[Run]) -> list[Run]:
+    """``runs`` with names by which they can be told apart: runs of a model that differ in their
+    sampling, or that have the same budget but stand in different folders, are not one curve."""
+    ways: dict[tuple, set[str]] = defaultdict(set)
+    for run in runs:
+        ways[run.task, run.model].add(run.sampling)
+    found = [
+        replace(run, model=f"{run.model}{APART}{run.sampling}")
+        if len(ways[run.task, run.model]) > 1
+        else run
+        for run in runs
+    ]
+    places: dict[tuple, set[str]] = defaultdict(set)
+    for run in found:
+        places[run.task, run.model, run.label].add(run.folder)
+    again = {(task, model) for (task, model, _), where in places.items() if len(where) > 1}
+    twice = [r.folder for r in found if (r.task, r.model) in again]
+    shared = os.path.commonpath(twice) if twice else ""
+    return [
+        replace(run, model=f"{run.model}{APART}{os.path.relpath(run.folder, shared)}")
+        if (run.task, run.model) in again
+        else run
+        for run in found
+    ]

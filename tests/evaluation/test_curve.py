@@ -106,7 +106,7 @@ def test_runs_over_other_questions_are_not_compared(runs, tmp_path):
     fake_samples.write(tmp_path / "b", BUDGETS, task="s1_aime24", model="n", questions=10)
     curve = build([*runs, *samples.read([tmp_path / "b"])], title="", commands=[])
     words = "\n".join(curve["tasks"][0]["warnings"])
-    assert "Not compared, as their questions are not the same: up cap32 and n cap32" in words
+    assert "Not compared, as their questions are not the same: made/up cap32 and n cap32" in words
     assert {q["scores"][-1] is None for q in curve["tasks"][0]["questions"]} == {True, False}
 
 
@@ -170,7 +170,10 @@ def test_command(tmp_path):
     assert all(str(out / f"curve.{kind}") in found.output for kind in ("json", "png", "html"))
     curve = json.loads((out / "curve.json").read_text())
     assert curve["title"] == "Mine"
-    assert {p["model"] for p in curve["tasks"][0]["points"]} == {"up", "up (compared)"}
+    assert {p["model"] for p in curve["tasks"][0]["points"]} == {
+        "made/up · a/made__up",
+        "made/up · b/made__up",
+    }
     assert any(c["kind"] == "model" for c in curve["tasks"][0]["comparisons"])
 
 
