@@ -55,6 +55,17 @@ class S1Plugin(BasePlugin):
         if cfg.seed is not None:
             set_seed(int(cfg.seed))
 
+    def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[Any]:
+        """Lets the trained model be saved as it is to be used: with a key-value cache, which
+        axolotl turns off for training. Without it every token would cost as much as all before."""
+        from transformers import TrainerCallback
+
+        class UseCache(TrainerCallback):
+            def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+                kwargs["model"].config.use_cache = True
+
+        return [UseCache()]
+
 
 def _banner(settings: S1Config) -> str:
     from importlib.metadata import version
