@@ -41,24 +41,32 @@ class Claim:
 
 
 def answer_of(response: str) -> str | None:
-    """The answer in a whole response; None if its thinking never ended.
+    """The answer in a whole response; None if its thinking never ended (see `parts_of`)."""
+    return parts_of(response)[1]
 
-    What follows the last answer delimiter, up to the next delimiter or end token. The format is
-    that whose thinking begins first; where none does, the delimiters of all formats count, and a
-    text without any is an answer.
+
+def parts_of(response: str) -> tuple[str, str | None]:
+    """The thinking in a whole response and its answer, which is None if the thinking never ended.
+
+    The answer is what follows the last answer delimiter, up to the next delimiter or end token. The
+    format is that whose thinking begins first; where none does, the delimiters of all formats
+    count, and a text without any is an answer.
     """
     began = {response.find(fmt.think_start): fmt for fmt in FORMATS.values()}
     began.pop(-1, None)
     formats = [began[min(began)]] if began else list(FORMATS.values())
-    at, answer = -1, None if began else response
+    at, thinking = -1, response if began else ""
+    answer = None if began else response
     for fmt in formats:
         found = response.rfind(fmt.answer_start)
         if found > at:
-            at, answer = found, response[found + len(fmt.answer_start) :]
-    for fmt in formats if answer is not None else []:
+            at, thinking = found, response[:found]
+            answer = response[found + len(fmt.answer_start) :]
+    for fmt in formats:
+        thinking = thinking.removeprefix(fmt.think_start)
         for end in (fmt.think_start, *fmt.stop):
-            answer = str(answer).partition(end)[0]
-    return answer
+            answer = answer and answer.partition(end)[0]
+    return thinking, answer
 
 
 def boxes(text: str) -> list[Claim]:

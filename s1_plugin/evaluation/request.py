@@ -39,7 +39,8 @@ def request(context: str, question: str, kwargs: Mapping[str, Any], sample: int 
 
     Args:
         context: the rendered prompt, up to and with the generation prompt.
-        question: the document's text as it stands in ``context``; it is encoded as data.
+        question: the document's text as it stands in ``context``; it is encoded as data. A control
+            method's sentence follows it in both; it is put there if it does not.
         kwargs: the task's ``generation_kwargs`` with ``--gen_kwargs`` merged in.
         sample: which of several samples of the same prompt.
 
@@ -62,10 +63,15 @@ def request(context: str, question: str, kwargs: Mapping[str, Any], sample: int 
             "prompt: add tokenizer_backend=huggingface,tokenized_requests=True to --model_args"
         )
     budget = Budget.from_gen_kwargs(kwargs)
+    if budget.control and kwargs.get(UNFORCED):
+        raise ValueError(
+            f"control={budget.control.method} is not applied where nothing is forced: remove "
+            f"control and control_limit, or remove {UNFORCED} and use --model hf, --model vllm, or "
+            "--model local-completions"
+        )
     if budget.control and budget.control.rejects:
         kwargs = _rejecting(kwargs)
-    elif budget.control and isinstance(context, str):
-        context, question = _instructed(context, question, budget.control)
+    context, question = instructed(context, question, budget.control)
     return Request(
         context=context,
         question=question,
@@ -87,8 +93,11 @@ def _rejecting(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return dict(kwargs)
 
 
-def _instructed(context: str, question: str, control: Control) -> tuple[str, str]:
-    """The prompt and the question with the control's sentence after the question."""
+def instructed(context: str, question: str, control: Control | None) -> tuple[str, str]:
+    """The prompt and the question with the control's sentence after the question, once: what has
+    the sentence already is returned as it is."""
+    if control is None or not control.sentence or not isinstance(context, str):
+        return context, question
     asked = question if question in context else question.strip()
     before, found, after = context.rpartition(asked)
     if not found:

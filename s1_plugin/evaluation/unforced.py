@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from s1_plugin.console import say
+from s1_plugin.evaluation.answers import parts_of
 from s1_plugin.evaluation.request import Request
 from s1_plugin.forcing.response import Response
-from s1_plugin.formats import get_format
+from s1_plugin.formats import FORMATS, get_format
 
 ENDED = "unforced"
 
@@ -33,19 +34,18 @@ def run(lm: Any, requests: Sequence[Request]) -> list[Response]:
         arguments = (request.context, how)
         instances.append(Instance("generate_until", {}, arguments, i))
     texts = lm.generate_until(instances)
-    return [_response(t, get_format(r.format)) for t, r in zip(texts, requests, strict=True)]
+    return [_response(text, request) for text, request in zip(texts, requests, strict=True)]
 
 
-def _response(text: str, fmt: Any) -> Response:
-    """What follows the last answer delimiter is the answer. A thinking that has none has no answer;
-    a text with neither delimiter is an answer."""
-    thinking, found, rest = text.rpartition(fmt.answer_start)
-    answer: str | None = rest
-    if not found and fmt.think_start in text:
-        thinking, answer = text, None
+def _response(text: str, request: Request) -> Response:
+    """The model writes in whatever format it was taught, so the delimiters of all formats count,
+    and so does a thinking that the prompt has opened (a chat endpoint does not show that)."""
+    prompt = request.context.rstrip() if isinstance(request.context, str) else ""
+    opened = [f.think_start for f in FORMATS.values() if prompt.endswith(f.think_start)]
+    thinking, answer = parts_of("".join(opened) + text)
     return Response(
         text=text,
-        thinking=thinking.removeprefix(fmt.think_start),
+        thinking=thinking,
         answer=answer,
         thinking_tokens=0,
         answer_tokens=0,

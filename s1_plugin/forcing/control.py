@@ -94,5 +94,6 @@ class Control:
         return _COUNTED.get(self.method, "").format(self.limit)
 
     def instruct(self, question: str) -> str:
-        """``question`` with the sentence after it."""
-        return f"{question}\n\n{self.sentence}" if self.sentence else question
+        """``question`` with the sentence after it, once."""
+        told = f"\n\n{self.sentence}" if self.sentence else ""
+        return question.removesuffix(told) + told

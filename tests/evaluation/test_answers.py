@@ -1,4 +1,4 @@
-from s1_plugin.evaluation.answers import answer_of, boxes, claims
+from s1_plugin.evaluation.answers import answer_of, boxes, claims, parts_of
 
 
 def test_the_answer_is_what_follows_the_last_delimiter():
@@ -15,6 +15,14 @@ def test_no_answer_is_found_inside_the_thinking():
     assert answer_of("<think>s1 writes <|im_start|>answer 5") is None
     again = "<|im_start|>think\n1<|im_start|>answer\n2<|im_start|>think\nAnswer: 3"
     assert answer_of(again) == "\n2"
+
+
+def test_the_thinking_is_what_stands_before():
+    assert parts_of("<think>5</think>6") == ("5", "6")
+    assert parts_of("5</think>6") == ("5", "6")
+    assert parts_of("<think>5") == ("5", None)
+    assert parts_of("6<|im_end|>") == ("", "6")
+    assert parts_of("<think>5</think>") == ("5", "")
 
 
 def test_nested_braces():

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from lm_eval.api.instance import Instance
+from lm_eval.models.api_models import JsonChatStr
 
 from s1_plugin.evaluation import hook
 from s1_plugin.evaluation.request import request
@@ -22,9 +23,9 @@ class SomeChat:
         return self.texts
 
 
-def ask(lm, **kwargs):
+def ask(lm, context=CONTEXT, **kwargs):
     instances = [
-        Instance(hook.REQUEST_TYPE, {}, (CONTEXT, kwargs, "1+1?"), i) for i in range(len(lm.texts))
+        Instance(hook.REQUEST_TYPE, {}, (context, kwargs, "1+1?"), i) for i in range(len(lm.texts))
     ]
     return [json.loads(response) for response in hook.generate(lm, instances)]
 
@@ -48,6 +49,30 @@ def test_thinking_is_not_taken_for_the_answer():
     done, open_ = ask(SomeChat(*texts), allow_unforced=True)
     assert (done["thinking"], done["answer"]) == ("\nIs it 3?\n", "\n2")
     assert open_["answer"] is None
+
+
+def test_a_thinking_in_another_format_is_none_the_less_a_thinking():
+    cut = "<think>\nThe answer is \\boxed{204}. Wait"
+    done = f"{cut}, no.</think>\n\n205"
+    first, second = ask(SomeChat(cut, done), allow_unforced=True)
+    assert (first["answer"], first["thinking"]) == (None, cut.removeprefix("<think>"))
+    assert second["answer"] == "\n\n205" and "boxed{204}" in second["thinking"]
+
+
+def test_a_thinking_that_the_prompt_has_opened_is_one():
+    lm = SomeChat("\\boxed{204}. Wait", "2? Yes.</think>2")
+    cut, done = ask(lm, CONTEXT + "<think>\n", allow_unforced=True)
+    assert (cut["answer"], done["answer"], done["thinking"]) == (None, "2", "2? Yes.")
+
+
+@pytest.mark.parametrize("control", [("token", 1024), ("class", "short"), ("rejection", 1024)])
+@pytest.mark.parametrize("context", [CONTEXT, JsonChatStr("[]")])
+def test_a_control_that_would_not_be_applied_is_refused(control, context):
+    lm = SomeChat("2")
+    method, limit = control
+    with pytest.raises(ValueError, match=rf"control={method} is not applied .* remove"):
+        ask(lm, context, allow_unforced=True, control=method, control_limit=limit)
+    assert not lm.asked
 
 
 def test_the_argument_is_a_switch():

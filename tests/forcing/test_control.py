@@ -35,6 +35,13 @@ def test_the_sentence_follows_the_question(method, limit, sentence, label):
     assert request.budget.label == label
 
 
+def test_what_has_the_sentence_is_not_told_twice():
+    kwargs = {"control": "token", "control_limit": 1024}
+    once = ask(**kwargs)
+    assert request(once.context, once.question, kwargs) == once
+    assert once.context.count("Think for up to") == 1
+
+
 def test_it_goes_together_with_budget_forcing():
     request = ask(control="token", control_limit=1024, max_tokens_thinking=1024)
     assert request.budget == Budget(1024, control=Control("token", 1024))
