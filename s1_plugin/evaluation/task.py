@@ -20,7 +20,7 @@ from s1_plugin.evaluation.budgets import expand
 from s1_plugin.evaluation.grading import check_gold
 from s1_plugin.evaluation.judge import Judge
 from s1_plugin.evaluation.problems import GPQA_COLUMNS, read, shuffled
-from s1_plugin.evaluation.request import request
+from s1_plugin.evaluation.request import instructed, request
 from s1_plugin.evaluation.scoring import aggregations, names, score
 from s1_plugin.forcing.budget import Budget
 
@@ -151,16 +151,21 @@ class S1Task(ConfigurableTask):
             )
         kwargs.pop("chat_template", None)
         question = self.doc_to_text(doc)
-        return [
-            Instance(
-                request_type=hook.REQUEST_TYPE,  # type: ignore[arg-type]
-                doc=doc,
-                arguments=(ctx, generation, question),
-                idx=i,
-                **kwargs,
+        instances = []
+        for i, generation in enumerate(expand(self.config.generation_kwargs or {})):
+            # Here, because lm-eval logs these arguments: they are what the model is asked.
+            control = Budget.from_gen_kwargs(generation).control
+            context, asked = instructed(ctx, question, control)
+            instances.append(
+                Instance(
+                    request_type=hook.REQUEST_TYPE,  # type: ignore[arg-type]
+                    doc=doc,
+                    arguments=(context, generation, asked),
+                    idx=i,
+                    **kwargs,
+                )
             )
-            for i, generation in enumerate(expand(self.config.generation_kwargs or {}))
-        ]
+        return instances
 
     # -- results ------------------------------------------------------------------------------
 

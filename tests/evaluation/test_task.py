@@ -6,6 +6,7 @@ from math import isnan
 import datasets
 import pytest
 
+from s1_plugin.evaluation.request import request
 from s1_plugin.evaluation.task import S1Task, Ungradable
 
 
@@ -61,6 +62,18 @@ def test_right_ones_are_merged_with_the_tasks_own(task):
     ]
     assert (ctx, question, len(rest)) == ("x", "1+1", 1)
     assert first["thinking_n_ignore"] == 1 and first["max_tokens_thinking"] == "auto"
+
+
+def test_the_logged_prompt_is_the_prompt_that_is_asked(task):
+    given(task, control="token", control_limit=[8, 16])
+    context = "<|user|>1+1<|assistant|>"
+    made = task.construct_requests(task.eval_docs[0], context, apply_chat_template=True)
+    for instance, limit in zip(made, (8, 16), strict=True):
+        logged, generation, question = instance.arguments
+        assert question == f"1+1\n\nThink for up to {limit} tokens."
+        assert logged == f"<|user|>{question}<|assistant|>"
+        asked = request(logged, question, generation)  # as the hook reads it
+        assert (asked.context, asked.question) == (logged, question)
 
 
 def response(answer, ended="natural", thinking_tokens=10):
