@@ -1,9 +1,13 @@
-"""The problems of a benchmark as rows: from a file of one's own, and GPQA's choices in an order."""
+"""The problems of a benchmark as rows: from a file of one's own, and GPQA's choices in an order;
+and which problems they were."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +42,26 @@ def read(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
             kept[name] = str(value)
         found.append(kept)
     return found
+
+
+def digest(pairs: Iterable[tuple[str, str]]) -> str:
+    """Names problems by what they say: the sha256, in hexadecimal, of the JSON list of their
+    ``[problem, answer]`` pairs in order, as `json.dumps` writes it."""
+    text = json.dumps([[problem, answer] for problem, answer in pairs])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hub_source(path: str, name: str | None, revision: str | None, files: Iterable[str]) -> str:
+    """A data set on the hub, and its revision as far as it is known.
+
+    Args:
+        revision: the one asked for, if any.
+        files: where the rows were read from, as `datasets.DatasetInfo.download_checksums` lists
+            them: ``hf://datasets/OWNER/NAME@COMMIT/FILE``.
+    """
+    commits = {m[1] for file in files if (m := re.search(r"@([0-9a-f]{40})/", file))}
+    known = commits.pop() if len(commits) == 1 else revision or "unknown revision"
+    return f"{path}{f' {name}' if name else ''} at {known}"
 
 
 def shuffled(problems: Sequence[dict[str, Any]], seed: int) -> list[dict[str, Any]]:

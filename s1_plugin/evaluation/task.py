@@ -15,11 +15,13 @@ from typing import Any
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
 
+from s1_plugin import __version__
+from s1_plugin.console import say
 from s1_plugin.evaluation import hook
 from s1_plugin.evaluation.budgets import expand
 from s1_plugin.evaluation.grading import check_gold
 from s1_plugin.evaluation.judge import Judge
-from s1_plugin.evaluation.problems import GPQA_COLUMNS, read, shuffled
+from s1_plugin.evaluation.problems import GPQA_COLUMNS, digest, hub_source, read, shuffled
 from s1_plugin.evaluation.request import instructed, request
 from s1_plugin.evaluation.scoring import aggregations, names, score
 from s1_plugin.forcing.budget import Budget
@@ -41,8 +43,13 @@ class S1Task(ConfigurableTask):
     """One benchmark under budget forcing.
 
     The YAML's ``metadata`` holds ``grader`` (a kind of `grading.KINDS`), ``local`` (the file in
-    ``S1_EVAL_DATA``) and, for GPQA, ``choices_seed`` and ``access`` (how to be let in); ``repeats``
-    is the number of samples of each question; everything else is lm-eval's own.
+    ``S1_EVAL_DATA``), where they are known the problems by content (``problems_sha256_expected``)
+    and, for GPQA, ``choices_seed`` and ``access`` (how to be let in); ``repeats`` is the number of
+    samples of each question; everything else is lm-eval's own.
+
+    The task adds what lm-eval then writes into the results with it: ``problems_from``,
+    ``problems_sha256`` (`problems.digest`), ``judge_model`` where there is a judge, and the version
+    of ``s1_plugin``.
     """
 
     def __init__(self, config: dict[str, Any] | None = None, **kwargs: Any) -> None:
@@ -58,6 +65,7 @@ class S1Task(ConfigurableTask):
         if self.config.num_fewshot:
             raise ValueError(f"{self.config.task}: s1 asks without examples; set num_fewshot to 0")
         self._check_problems()
+        self._note_problems()
 
     # -- data ---------------------------------------------------------------------------------
 
@@ -79,6 +87,7 @@ class S1Task(ConfigurableTask):
                 )
             rows = read(path, columns)
             self.dataset = {split: datasets.Dataset.from_list(rows)}
+            self._source = str(path.resolve())
         else:
             try:
                 super().download(dataset_kwargs, **kwargs)
@@ -92,6 +101,15 @@ class S1Task(ConfigurableTask):
                     f"machine without the hub put {what} into a folder and set {DATA_VARIABLE} to "
                     "it."
                 ) from error
+            if self.config.dataset_path:
+                revision = (self.config.dataset_kwargs or {}).get("revision")
+                files = self.dataset[split].info.download_checksums or {}
+                self._source = hub_source(
+                    self.config.dataset_path, self.config.dataset_name, revision, files
+                )
+            else:
+                maker = getattr(self.config.custom_dataset, "__name__", "a function")
+                self._source = f"custom_dataset: {maker}"
         if seed is not None:
             rows = shuffled(list(self.dataset[split]), seed)
             self.dataset = {split: datasets.Dataset.from_list(rows)}
@@ -122,6 +140,25 @@ class S1Task(ConfigurableTask):
                 f"each needs a `problem` and an `answer` of kind {self.kind}{rest}",
                 troubles,
                 len(self.eval_docs),
+            )
+
+    def _note_problems(self) -> None:
+        """Puts into the metadata which problems these are and who grades them; says if they are not
+        those that were expected."""
+        pairs = ((str(self.doc_to_text(d)), str(self.doc_to_target(d))) for d in self.eval_docs)
+        found, expected = digest(pairs), self._metadata.get("problems_sha256_expected")
+        self.config.metadata = self._metadata | {
+            "problems_from": self._source,
+            "problems_sha256": found,
+            **({"judge_model": self.judge.model} if self.judge else {}),
+            "s1_plugin": __version__,
+        }
+        if expected and found != expected:
+            say(
+                f"WARNING: {self.config.task}: {self._source} does not hold the problems that this "
+                f"task expects: their sha256 is {found[:12]}…, not {expected[:12]}…. They may "
+                "differ in white space only, or be other problems: then the figures are not those "
+                "of this benchmark"
             )
 
     # -- requests -----------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 import pytest
+import yaml
 
 from s1_plugin.evaluation.jsonl import RowError
-from s1_plugin.evaluation.problems import GPQA_CHOICES, read, shuffled
+from s1_plugin.evaluation.problems import GPQA_CHOICES, digest, hub_source, read, shuffled
+from tests.conftest import ROOT
 
 COLUMNS = ("problem", "answer")
 GOOD = '{"problem": "1+1", "answer": 2, "id": "a", "year": 2024}\n'
@@ -55,6 +57,29 @@ def test_choices_are_shuffled_by_seed_and_question_alone():
     assert {row["answer"] for row in found} == set("ABCD")
     assert shuffled(ROWS[7:9], 0) == found[7:9]
     assert [r["answer"] for r in shuffled(ROWS, 1)] != [r["answer"] for r in found]
+
+
+def test_problems_are_named_by_content_in_order():
+    pairs = [("a", "1"), ("b", "\ud800")]
+    names = [digest(pairs), digest(pairs[::-1]), digest([("a", "1 "), pairs[1]]), digest([])]
+    assert len(set(names)) == 4 and digest(iter(pairs)) == names[0] and len(names[0]) == 64
+    assert digest([("a1", "")]) != digest([("a", "1")])
+
+
+def test_the_revision_is_the_one_that_was_read():
+    commit = "0123456789abcdef" * 2 + "01234567"
+    files = [f"hf://datasets/o/n@{commit}/{name}" for name in ("a.csv", "b.csv")]
+    assert hub_source("o/n", "c", "main", files) == f"o/n c at {commit}"
+    assert hub_source("o/n", None, "main", []) == "o/n at main"
+    assert hub_source("o/n", None, None, ["/tmp/a.json"]) == "o/n at unknown revision"
+
+
+@pytest.mark.parametrize("task", ["aime24", "math500"])
+def test_the_pinned_contents_are_those_of_the_real_problems(task, data_dir):
+    config = yaml.safe_load((ROOT / "eval_tasks" / f"s1_{task}.yaml").read_text())
+    rows = read(data_dir / f"{task}.jsonl", COLUMNS)
+    found = digest((row["problem"], row["answer"]) for row in rows)
+    assert found == config["metadata"]["problems_sha256_expected"]
 
 
 def test_a_row_without_a_choice_is_named():

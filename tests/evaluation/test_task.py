@@ -6,6 +6,8 @@ from math import isnan
 import datasets
 import pytest
 
+from s1_plugin import __version__
+from s1_plugin.evaluation.problems import digest
 from s1_plugin.evaluation.request import request
 from s1_plugin.evaluation.task import S1Task, Ungradable
 
@@ -152,6 +154,41 @@ def test_greedy_samples_are_refused():
     task = made([{"problem": "1+1", "answer": "2"}], repeats=4, sampling={"temperature": 1.0})
     with pytest.raises(ValueError, match="greedy samples"):
         given(task, temperature=0)
+
+
+def test_the_results_say_which_problems_these_were(tmp_path, monkeypatch, capsys):
+    for name in ("S1_JUDGE_URL", "S1_JUDGE_MODEL"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "sums.jsonl").write_text('{"problem": "1+1", "answer": 2}\n')
+    monkeypatch.setenv("S1_EVAL_DATA", str(tmp_path))
+    expected = digest([("1+1", "2")])
+    metadata = {"grader": "integer", "local": "sums.jsonl", "problems_sha256_expected": expected}
+    logged = made([], metadata=metadata, dataset_path="o/n").dump_config()["metadata"]
+    assert logged == metadata | {
+        "problems_from": str(tmp_path / "sums.jsonl"),
+        "problems_sha256": expected,
+        "s1_plugin": __version__,
+    }
+    assert capsys.readouterr().err == ""
+    (tmp_path / "sums.jsonl").write_text('{"problem": "1+2", "answer": 3}\n')
+    logged = made([], metadata=metadata).dump_config()["metadata"]
+    assert logged["problems_sha256"] == digest([("1+2", "3")])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "WARNING: sums" in line and logged["problems_sha256"][:12] in line
+    assert expected[:12] in line and "white space" in line
+
+
+def test_problems_of_a_data_set_name_it(tmp_path, monkeypatch):
+    file = tmp_path / "sums.jsonl"
+    file.write_text('{"problem": "1+1", "answer": "2"}\n')
+    monkeypatch.setenv("S1_JUDGE_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("S1_JUDGE_MODEL", "some-judge")
+    kwargs = {"data_files": {"test": str(file)}, "cache_dir": str(tmp_path / "cache")}
+    loaded = made([], custom_dataset=None, dataset_path="json", dataset_kwargs=kwargs)
+    logged = loaded.dump_config()["metadata"]
+    assert logged["problems_from"] == "json at unknown revision"
+    assert logged["problems_sha256"] == digest([("1+1", "2")])
+    assert logged["judge_model"] == "some-judge"
 
 
 @pytest.mark.parametrize(("kind", "gold"), [("integer", "two"), ("letter", "E"), ("math", "")])
