@@ -7,8 +7,9 @@ requests until it is ended, and the parent, which has sympy loaded already, fork
 milliseconds.
 
 Requests and replies are lines of JSON, one at a time: ``["compare", gold, answer]`` gives
-``{"equal": true}``, ``["parse", text]`` gives ``{"parsed": true}``; a child that was ended gives
-``{"trouble": "time"}`` or ``"memory"``.
+``{"equal": true}``, ``["parse", text]`` gives ``{"parsed": true}``, ``["name", text]`` gives
+``{"name": "0.5"}`` (see `_name`); a child that was ended gives ``{"trouble": "time"}`` or
+``"memory"``.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def main() -> None:
     try:
         import resource
 
-        compare, parsed = _tools()
+        compare, read = _tools()
         compare("\\frac{1}{2}", "0.5")  # fills the caches that every child then has
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -48,7 +49,7 @@ def main() -> None:
     while True:
         child = os.fork()
         if not child:
-            _serve(reply, compare, parsed)
+            _serve(reply, compare, read)
             os._exit(0)
         status = os.waitpid(child, 0)[1]
         if status == 0:
@@ -57,7 +58,7 @@ def main() -> None:
         reply({"trouble": "time" if ended in (signal.SIGALRM, signal.SIGPROF) else "memory"})
 
 
-def _serve(reply: Any, compare: Any, parsed: Any) -> None:
+def _serve(reply: Any, compare: Any, read: Any) -> None:
     # Unbuffered, so that a child that is ended takes no later request with it.
     source = os.fdopen(os.dup(0), "rb", buffering=0)
     while line := source.readline():
@@ -67,7 +68,9 @@ def _serve(reply: Any, compare: Any, parsed: Any) -> None:
         try:
             what, *texts = json.loads(line)
             if what == "parse":
-                message["parsed"] = parsed(*texts)
+                message["parsed"] = bool(read(*texts))
+            elif what == "name":
+                message["name"] = _name(read(*texts))
             else:
                 message["equal"] = compare(*texts)
         except (Exception, RecursionError):  # what cannot be read is not equal
@@ -92,7 +95,23 @@ def _tools() -> tuple[Any, Any]:
         known = read(gold)
         return bool(known) and bool(verify(known, read(answer), timeout_seconds=None))
 
-    return compare, lambda text: bool(read(text))
+    return compare, read
+
+
+def _name(found: list[Any]) -> str:
+    """What most ways to write one thing have in common: a number's value to 12 digits, else how
+    sympy writes what was read; "" if nothing was, or what stands for very different things."""
+    from sympy import Eq, Float, N, Rational, S
+
+    value = found[0] if found else S.EmptySet
+    if isinstance(value, Eq) and value.lhs.is_Symbol:
+        value = value.rhs  # "x = 5" is 5, as in math-verify
+    if value in (S.EmptySet, S.true, S.false):
+        return ""  # "(2, 1)" read as an interval, "2 < 1"
+    if getattr(value, "is_number", False):
+        return str(N(value, 12))
+    floats = value.atoms(Float)
+    return str(value.xreplace({number: Rational(str(number)) for number in floats}))
 
 
 if __name__ == "__main__":

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from statistics import fmean
 from typing import Any
 
-from s1_plugin.evaluation.grading import grade
+from s1_plugin.evaluation.grading import Grade, grade
 from s1_plugin.evaluation.judge import Judge, Verdict
+from s1_plugin.evaluation.maths import ballots
 from s1_plugin.evaluation.repeats import maj_at_k, pass_at_k
 
-#: Of every response; which of them there are depends on how it ended and is graded.
+#: Of every response; which of them there are depends on how it ended and is graded. What each means
+#: stands in docs/evaluation.md.
 METRICS = (
     "exact_match",
     "thinking_tokens",
     "answer_tokens",
     "waits",
     "capped",
+    "out_of_context",
+    "forced",
     "unanswered",
     "failed",
     "unforced",
@@ -41,7 +45,8 @@ def score(
 
     Of several samples ``correct`` holds the grades (None where a request failed), and there are
     coverage (``pass@k``, unbiased) and the majority's vote (``maj@k``) for k = 2, 4, … up to the
-    number of samples that did not fail. Right answers vote together, however they are written.
+    number of samples that did not fail. Right answers vote together, however they are written, and
+    so do wrong ones as far as `maths.ballots` knows them to be the same.
 
     Args:
         responses: as `s1_plugin.forcing.response.Response.to_json` gives them.
@@ -71,11 +76,21 @@ def score(
     metrics["correct"] = [row.get("exact_match") for row in rows]
     grades = [v.grade for v in verdicts if v is not None]
     right = [found.correct for found in grades]
-    votes = [gold if found.correct else found.extracted for found in grades]
+    votes = _votes(grades, kind)
     for k in powers(len(grades)):
         metrics[f"pass@{k}"] = pass_at_k(len(grades), sum(right), k)
         metrics[f"maj@{k}"] = maj_at_k(votes, right, k)
     return metrics
+
+
+def _votes(grades: Sequence[Grade], kind: str) -> list[tuple[bool, str] | None]:
+    """What each answer votes for; None where there is none."""
+    wrong = [g.extracted for g in grades if g.extracted is not None and not g.correct]
+    named = dict(zip(wrong, ballots(wrong) if kind == "math" else wrong, strict=True))
+    return [
+        (True, "") if g.correct else None if g.extracted is None else (False, named[g.extracted])
+        for g in grades
+    ]
 
 
 def _metrics(
@@ -95,12 +110,15 @@ def _metrics(
         metrics |= {"judged": float(verdict.judged), "judge_failed": float(verdict.failed)}
     if response["ended"] == "unforced":
         return {**metrics, "unforced": 1.0}
+    ended = response["ended"]
     return {
         **metrics,
         "thinking_tokens": response["thinking_tokens"],
         "answer_tokens": response["answer_tokens"],
         "waits": response["waits"],
-        "capped": float(response["ended"] in ("cap", "context")),
+        "capped": float(ended == "cap"),
+        "out_of_context": float(ended == "context"),
+        "forced": float(response["waits"] > 0 or ended in ("cap", "context")),
     }
 
 

@@ -1,4 +1,5 @@
 import json
+import random
 import time
 from itertools import pairwise
 
@@ -73,6 +74,35 @@ def test_what_cannot_be_compared_is_wrong_and_says_why(answer, trouble):
     began = time.monotonic()
     assert maths.compare(answer, "\\frac{1}{2}") == (False, trouble)
     assert time.monotonic() - began < 5
+
+
+def test_wrong_answers_that_are_the_same_vote_together():
+    same = [
+        ["\\frac{1}{2}", "0.5", "x = \\frac12", ".50", "\\dfrac{2}{4}"],
+        ["2\\sqrt{13}", "\\sqrt{52}"],
+        ["x+1", "1 + x"],
+        ["3, 4", "4, 3"],
+        ["\\left(1, 0.5\\right)", "(1,\\frac12)"],
+        ["\\text{Evelyn}", "evelyn"],
+        ["(2,1)"],
+        ["(3,1)"],
+        ["4343_5"],
+        ["4343_6"],
+        ["9^{9^{9^9}}", "9^{9^{9^9}}."],
+    ]
+    for seed in range(3):
+        flat = [(text, group) for group, texts in enumerate(same) for text in texts]
+        random.Random(seed).shuffle(flat)
+        names = maths.ballots([text for text, _ in flat])
+        assert len(set(zip(names, (group for _, group in flat), strict=True))) == len(same), names
+        assert len(set(names)) == len(same), names
+
+
+def test_64_wrong_spellings_are_read_in_seconds():
+    began = time.monotonic()
+    spellings = [f"x^{{{n}}}+\\frac{{{n}}}{{7}}" for n in range(2, 66)]
+    assert len(set(maths.ballots(spellings))) == 64
+    assert time.monotonic() - began < 20
 
 
 def test_what_cannot_be_read_is_still_right_when_it_is_the_same_text():

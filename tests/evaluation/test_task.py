@@ -101,6 +101,8 @@ def test_metrics_of_one_response(task):
         "answer_tokens": 3,
         "waits": 0,
         "capped": 0,
+        "out_of_context": 0,
+        "forced": 0,
     }
     assert task.process_results(doc, [response(None, "open")])["unanswered"] == 1
     assert task.process_results(doc, [response(None, "failed")]) == {"failed": 1}
@@ -127,6 +129,32 @@ def test_several_samples_give_coverage_and_votes():
     assert set(found) <= set(task.aggregation())
     assert task.aggregation()["correct"]([[1.0, None], [0.0, 0.0]]) == pytest.approx(1 / 3)
     assert isnan(task.aggregation()["correct"]([[None]]))
+
+
+def test_wrong_answers_vote_together_too():
+    rows = [{"problem": "1-1", "answer": "0"}]
+    task = made(rows, "math", repeats=4, sampling={"temperature": 1.0})
+    answers = ["\\boxed{0}", "\\boxed{0.0}", "\\boxed{0.5}", "\\boxed{\\frac12}"]
+    found = task.process_results(task.eval_docs[0], [[response(a) for a in answers]])
+    assert found["correct"] == [1, 1, 0, 0]
+    assert found["maj@4"] == 0.5  # two against two; by spelling it would be two, one and one
+
+
+@pytest.mark.parametrize(
+    ("ended", "waits", "marks"),
+    [
+        ("natural", 0, (0, 0, 0)),
+        ("natural", 2, (0, 0, 1)),
+        ("cap", 0, (1, 0, 1)),
+        ("context", 0, (0, 1, 1)),
+        ("open", 0, (0, 0, 0)),
+    ],
+)
+def test_how_thinking_ended(task, ended, waits, marks):
+    given = json.dumps({**json.loads(response("2", ended)), "waits": waits})
+    found = task.process_results(task.eval_docs[0], [given])
+    assert (found["capped"], found["out_of_context"], found["forced"]) == marks
+    assert {"capped", "out_of_context", "forced"} <= set(task.aggregation())
 
 
 def test_a_failed_sample_is_left_out_of_the_others_metrics():
