@@ -196,7 +196,7 @@ def table(runs: list[Any]) -> list[str]:
                     run.task,
                     models[run.model],
                     run.label,
-                    f"{run.mean_thinking_tokens:.1f}",
+                    f"{run.mean_thinking_tokens:.1f}" if run.counted else "–",
                     accuracy(run.accuracy, run.standard_error),
                     f"{fixed(percent(low))} to {fixed(percent(high))}",
                     str(run.n),

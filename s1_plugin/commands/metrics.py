@@ -18,18 +18,20 @@ def metrics(file: Path, as_json: bool) -> None:
 
     Each line is one run: {"method": "TCC", "tokens": 7939, "accuracy": 26.7}, with average
     thinking tokens and accuracy in per cent, and, where limits were asked for, "min" and "max".
-    Scaling is in accuracy points per doubling of the tokens. Where every accuracy in FILE is one of
-    30 problems, rounded (26.7 for 8 of 30, as AIME is printed), Scaling is that of the fractions.
+    Scaling is in accuracy points per doubling of the tokens. Where every accuracy of a method is
+    one of 30 problems, rounded (26.7 for 8 of 30, as AIME is printed), its Scaling is that of the
+    fractions.
     """
     from s1_plugin.evaluation.metrics import paper_metrics, scaling, thirtieths
 
     methods = read(file)
     table = {name: paper_metrics(trials) for name, trials in methods.items()}
-    exact = thirtieths([trial for trials in methods.values() for trial in trials])
+    exact = {name: found for name, trials in methods.items() if (found := thirtieths(trials))}
+    for name, found in exact.items():
+        table[name]["scaling"] = scaling([found[trial] for trial in methods[name]])
     if exact:
-        click.echo(f"{file}: accuracies are read as shares of 30 problems for Scaling", err=True)
-        for name, trials in methods.items():
-            table[name]["scaling"] = scaling([exact[trial] for trial in trials])
+        names = ", ".join(exact)
+        click.echo(f"{file}: for Scaling, read as shares of 30 problems: {names}", err=True)
     if as_json:
         click.echo(json.dumps(table, ensure_ascii=False, indent=2))
         return

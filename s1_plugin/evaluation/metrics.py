@@ -150,23 +150,25 @@ def quantile(ordered: Sequence[float], share: float) -> float:
 
 @dataclass(frozen=True)
 class TokenStatistics:
-    """Tokens per response; ``error`` is the standard error of the mean."""
+    """Tokens per response. ``mean`` counts each question the same, and ``error`` is its standard
+    error, with the questions as draws; the others are over all responses."""
 
     mean: float
     error: float
     median: float
     p95: float
-    max: int
+    max: float
 
 
-def token_statistics(tokens: Sequence[int]) -> TokenStatistics:
-    """Statistics of token counts, one per response."""
+def token_statistics(tokens: Sequence[Sequence[float]]) -> TokenStatistics:
+    """Statistics of token counts: for every question, those of its responses."""
     if not tokens:
-        raise ValueError("token statistics need at least one response")
-    ordered = sorted(tokens)
+        raise ValueError("token statistics need at least one question")
+    means = [fmean(counts) for counts in tokens]
+    ordered = sorted(count for counts in tokens for count in counts)
     return TokenStatistics(
-        mean=fmean(ordered),
-        error=clustered_error(ordered),
+        mean=fmean(means),
+        error=clustered_error(means),
         median=float(median(ordered)),
         p95=quantile(ordered, 0.95),
         max=ordered[-1],

@@ -1,6 +1,7 @@
 """Which differences between runs are shown by the data, and which are within noise.
 
-Every comparison is paired: the same questions, answered under two budgets or by two models.
+Every comparison is paired: the questions that both runs answered, under two budgets or by two
+models.
 """
 
 from __future__ import annotations
@@ -43,17 +44,21 @@ def pairs(runs: Sequence[Run]) -> list[Pair]:
 
 def _pairs(runs: Sequence[Run]) -> Iterator[Pair]:
     order = sorted(range(len(runs)), key=lambda i: (runs[i].mean_thinking_tokens, i))
-    for model in dict.fromkeys(run.model for run in runs):
-        mine = [i for i in order if runs[i].model == model]
-        capped = [i for i in mine if not runs[i].prolonged]
-        if len(mine) > 2:
-            yield Pair("overall", mine[0], mine[-1])
-        yield from (Pair("step", a, b) for a, b in pairwise(capped))
+    for model, method in dict.fromkeys((run.model, _method(run)) for run in runs):
+        mine = [i for i in order if (runs[i].model, _method(runs[i])) == (model, method)]
+        counted = [i for i in mine if runs[i].counted]
+        if len(counted) > 2:
+            yield Pair("overall", counted[0], counted[-1])
+        plain = [i for i in counted if not runs[i].prolonged]
+        for series in dict.fromkeys(runs[i].series for i in plain):
+            steps = pairwise(i for i in plain if runs[i].series == series)
+            yield from (Pair("step", a, b) for a, b in steps)
         for i in mine:
             if not runs[i].prolonged:
                 continue
-            plain = [j for j in capped if runs[j].cap == runs[i].cap]
-            yield from (Pair("wait", j, i) for j in plain)
+            asked = runs[i].cap, runs[i].control
+            same = [j for j in plain if (runs[j].cap, runs[j].control) == asked]
+            yield from (Pair("wait", j, i) for j in same)
             others = [
                 j
                 for j in mine
@@ -67,24 +72,24 @@ def _pairs(runs: Sequence[Run]) -> Iterator[Pair]:
                 yield Pair("model", a, b)
 
 
+def _method(run: Run) -> str:
+    """The control method; nothing for budget forcing alone."""
+    return run.control.method if run.control else ""
+
+
 def _length(run: Run) -> tuple:
     """How much thinking was asked for, whatever the word."""
-    return run.cap, run.waits, run.at_least
+    return run.cap, run.waits, run.at_least, run.control
 
 
 def compare(runs: Sequence[Run], *, seed: int = 0) -> list[tuple[Pair, Comparison | None]]:
-    """Every pair with its paired bootstrap; None where the questions are not the same."""
-    return [
-        (
-            pair,
-            paired_bootstrap(
-                runs[pair.a].correct, runs[pair.b].correct, resamples=RESAMPLES, seed=seed
-            )
-            if runs[pair.a].comparable(runs[pair.b])
-            else None,
-        )
-        for pair in pairs(runs)
-    ]
+    """Every pair with its paired bootstrap over the common questions; None if there are none."""
+    out: list[tuple[Pair, Comparison | None]] = []
+    for pair in pairs(runs):
+        a, b = runs[pair.a].paired(runs[pair.b])
+        found = paired_bootstrap(a, b, resamples=RESAMPLES, seed=seed) if a else None
+        out.append((pair, found))
+    return out
 
 
 def as_json(pair: Pair, comparison: Comparison) -> dict[str, Any]:
@@ -124,14 +129,15 @@ def in_words(
         if not who and len(models) > 1:
             who = models[a.model]
         key = (list(KINDS).index(pair.kind), list(models).index(b.model), who, not c.within_noise)
-        groups.setdefault(key, []).append(f"{steps} {_gain(c)}")
+        some = f", on the {c.n} common questions" if c.n < max(a.n, b.n) else ""
+        groups.setdefault(key, []).append(f"{steps} {_gain(c)}{some}")
     out = []
     for (kind, _, who, shown), found in sorted(groups.items()):
         question = list(KINDS.values())[kind] + (f" ({who})" if who else "")
         verdict = "more than noise" if shown else "within noise"
         out.append(f"{question}, {verdict}: {'; '.join(found)}.")
     if unlike:
-        out.append(f"Not compared, as their questions are not the same: {'; '.join(unlike)}.")
+        out.append(f"Not compared, as they have no question in common: {'; '.join(unlike)}.")
     made = sum(c is not None for _, c in compared)
     if made:
         out.append(

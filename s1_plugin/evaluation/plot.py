@@ -8,6 +8,8 @@ from typing import Any
 #: Okabe and Ito's colours, which colour-blind readers can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _PAPER = "#777777"
+#: In a chart's place.
+NOTHING = "No run has thinking tokens that were counted: there is nothing to draw."
 
 
 def draw(curve: dict[str, Any], path: Path) -> None:
@@ -48,8 +50,10 @@ def _panel(axes: Any, task: dict[str, Any]) -> None:
         )
     for (model, series), colour in zip(keys, COLOURS * len(keys), strict=False):
         mine = [p for p in points if (p["model"], p["series"]) == (model, series)]
-        drawn = [p for p in mine if p["thinking_tokens"]["mean"] > 0]
-        start = _before_waits(points, drawn) if series != "cap" else []
+        drawn = [p for p in mine if _drawn(p)]
+        if not drawn:
+            continue
+        start = _before_waits(points, drawn)
         line = [*start, *drawn]
         axes.plot(
             [p["thinking_tokens"]["mean"] for p in line],
@@ -58,13 +62,13 @@ def _panel(axes: Any, task: dict[str, Any]) -> None:
             linewidth=1.3,
             linestyle="-" if series == "cap" else "--",
         )
-        name = series_name(series)
+        name = drawn[0]["series_name"]
         _, _, whiskers = axes.errorbar(
             [p["thinking_tokens"]["mean"] for p in drawn],
             [p["accuracy"] for p in drawn],
             yerr=_whiskers(drawn),
             color=colour,
-            marker="o" if series == "cap" else "D",
+            marker="s" if drawn[0]["control"] else "o" if series == "cap" else "D",
             markersize=5,
             markerfacecolor=colour if series in ("cap", "wait:Wait") else "white",
             elinewidth=0.7,
@@ -78,7 +82,7 @@ def _panel(axes: Any, task: dict[str, Any]) -> None:
         places: dict[tuple[float, float], list[str]] = {}
         for p in drawn:
             place = (p["thinking_tokens"]["mean"], p["accuracy"])
-            places.setdefault(place, []).append(short_label(p))
+            places.setdefault(place, []).append(p["short"])
         for place, labels in places.items():
             axes.annotate(
                 ", ".join(labels),
@@ -91,6 +95,10 @@ def _panel(axes: Any, task: dict[str, Any]) -> None:
                 color=colour,
                 path_effects=[withStroke(linewidth=2, foreground="white")],
             )
+    if not reference and not any(map(_drawn, points)):
+        axes.text(0.5, 0.5, NOTHING, ha="center", transform=axes.transAxes, fontsize=9)
+        axes.set_axis_off()
+        return
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
     axes.set_xlabel("average thinking tokens")
@@ -113,26 +121,20 @@ def _whiskers(points: list[dict[str, Any]]) -> list[list[float]]:
     ]
 
 
+def _drawn(point: dict[str, Any]) -> bool:
+    return (point["thinking_tokens"]["mean"] or 0) > 0
+
+
 def _before_waits(
     points: list[dict[str, Any]], waits: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """The run without Waits that those with Waits go on from: same model, same cap."""
-    if not waits:
-        return []
-    key = (waits[0]["model"], waits[0]["cap"], "cap")
-    same = [p for p in points if (p["model"], p["cap"], p["series"]) == key]
-    return [p for p in same if p["thinking_tokens"]["mean"] > 0][:1]
-
-
-def series_name(series: str) -> str:
-    """``cap`` and ``wait:<word>`` for people."""
-    if series == "cap":
-        return "thinking capped"
-    return f"“{series.removeprefix('wait:').strip() or 'nothing'}” put in for the end"
-
-
-def short_label(point: dict[str, Any]) -> str:
-    """What stands beside a point: its cap, or how often Wait was put in."""
-    if point["waits"]:
-        return f"{point['waits']}×"
-    return f"≥{point['at_least']}" if point["at_least"] else str(point["cap"])
+    """The run without Waits that those with Waits go on from: same model, control and cap."""
+    names = ("model", "control", "cap")
+    return [
+        p
+        for p in points
+        if waits[0]["prolonged"]
+        and not p["prolonged"]
+        and all(p[name] == waits[0][name] for name in names)
+        and _drawn(p)
+    ][:1]

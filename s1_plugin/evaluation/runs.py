@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any, Literal
 
 from s1_plugin.evaluation import metrics
+from s1_plugin.evaluation.unforced import ENDED as UNFORCED
+from s1_plugin.forcing.control import Control
 
 #: Between a model's name and what tells its runs from others of the same name.
 APART = " · "
@@ -19,7 +21,8 @@ APART = " · "
 
 @dataclass(frozen=True)
 class Question:
-    """One problem: ``name`` is for people, ``fingerprint`` tells whether two runs asked it."""
+    """One problem: ``name`` is for people, ``fingerprint`` tells whether two runs asked it: it is
+    made of the text and the right answer, wherever they were read from."""
 
     number: int
     name: str
@@ -28,11 +31,19 @@ class Question:
     fingerprint: str
 
 
+#: Shares of how answers were graded; only some runs have them.
+GRADED = ("judged", "judge_failed", "ungraded")
+#: Logged metrics that a curve reads.
+LOGGED = ("unanswered", "out_of_context", *GRADED)
+
+
 @dataclass(frozen=True)
 class Answer:
     """One graded response; the names are those of `s1_plugin.forcing.response.Response`.
 
-    ``correct`` is 0 or 1; ``forced_spans`` is None where the samples do not have it.
+    ``correct`` is 0 or 1; ``forced_spans`` is None where the samples do not have it. ``logged``
+    are the metrics of `LOGGED` that lm-eval logged for this question and budget, from 0 to 1; with
+    repeats each is the mean over them.
     """
 
     question: Question
@@ -48,11 +59,17 @@ class Answer:
     finished: str
     forced: list[int]
     forced_spans: list[list[int]] | None
+    logged: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def unanswered(self) -> bool:
-        """There is no answer, or an empty one."""
-        return not (self.answer or "").strip()
+    def unanswered(self) -> float:
+        """No answer could be read, as logged; in older files: it is not there, or empty."""
+        return self.logged.get("unanswered", float(not (self.answer or "").strip()))
+
+    @property
+    def out_of_context(self) -> float:
+        """The model's context ended the thinking, as logged; in older files: as it ended."""
+        return self.logged.get("out_of_context", float(self.ended == "context"))
 
 
 @dataclass(frozen=True)
@@ -66,6 +83,7 @@ class Run:
         waits, wait_text: asked-for Waits and the string that stands for Wait (several, used in
             turn, are joined with ``|``).
         at_least: asked-for thinking tokens before which no natural end counts.
+        control: the paper's other control method that was asked for, if any.
         answers: ordered by question, then repeat.
         provenance: see `s1_plugin.evaluation.provenance.provenance`.
         notes: what a reader of the numbers has to know (older files left out, and so on).
@@ -79,6 +97,7 @@ class Run:
     wait_text: str
     answers: Sequence[Answer]
     at_least: int = 0
+    control: Control | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -96,8 +115,41 @@ class Run:
 
     @property
     def series(self) -> str:
-        """The line of the chart: ``cap``, or ``wait:`` and the word in the end's place."""
-        return f"wait:{self.wait_text}" if self.prolonged else "cap"
+        """The line of the chart: ``cap``, or ``wait:`` and the word in the end's place. A control
+        method is one of its own: ``control:token``, and ``control:token+cap`` under a cap."""
+        forced = f"wait:{self.wait_text}" if self.prolonged else "cap"
+        if self.control is None:
+            return forced
+        plain = not self.prolonged and self.cap == "auto"
+        return f"control:{self.control.method}" + ("" if plain else f"+{forced}")
+
+    @property
+    def short(self) -> str:
+        """What stands beside its point: the cap, or how often Wait was put in; behind the control
+        method, if there is one."""
+        forced = f"{self.waits}×" if self.waits else f"≥{self.at_least}"
+        forced = forced if self.prolonged else str(self.cap)
+        if self.control is None:
+            return forced
+        return self.control.label + ("" if forced == "auto" else f" {forced}")
+
+    @property
+    def counted(self) -> bool:
+        """Its tokens were counted; nobody does where nothing could be forced."""
+        return all(answer.ended != UNFORCED for answer in self.answers)
+
+    @property
+    def drawn(self) -> bool:
+        """It has a place on the chart's logarithmic axis."""
+        return self.counted and self.mean_thinking_tokens > 0
+
+    @property
+    def limits(self) -> tuple[float | None, float | None]:
+        """The least and the most thinking tokens asked for; None where there is no such limit."""
+        asked = [] if self.cap == "auto" else [self.cap]
+        if self.control is not None and self.control.method in ("token", "rejection"):
+            asked.append(int(self.control.limit))
+        return self.at_least or None, min(asked, default=None)
 
     @cached_property
     def questions(self) -> list[Question]:
@@ -107,10 +159,14 @@ class Run:
     @cached_property
     def correct(self) -> list[float]:
         """Score of each question, in order: the mean over its repeats."""
-        scores: dict[int, list[float]] = {}
+        return [fmean(values) for values in self.by_question(lambda a: a.correct)]
+
+    def by_question(self, value: Callable[[Answer], float]) -> list[list[float]]:
+        """``value`` of every answer, those to one question together, in order."""
+        found: dict[int, list[float]] = {}
         for answer in self.answers:
-            scores.setdefault(answer.question.number, []).append(answer.correct)
-        return [fmean(values) for values in scores.values()]
+            found.setdefault(answer.question.number, []).append(value(answer))
+        return list(found.values())
 
     @property
     def n(self) -> int:
@@ -129,8 +185,20 @@ class Run:
 
     @cached_property
     def standard_error(self) -> float:
-        """Of the accuracy: binomial, or clustered by question if there are repeats."""
+        """Of the accuracy, with the questions as draws: what other questions of this kind would
+        change. Binomial; with repeats, that of the questions' means."""
         return metrics.clustered_error(self.correct)
+
+    @cached_property
+    def error_over_repeats(self) -> float | None:
+        """Of the accuracy, with the repeats as draws: what sampling these questions again would
+        change. Standard deviation of the repeats' accuracies / sqrt(repeats); None without any."""
+        rounds: dict[int, list[float]] = {}
+        for answer in self.answers:
+            rounds.setdefault(answer.repeat, []).append(answer.correct)
+        if len(rounds) < 2:
+            return None
+        return stdev(map(fmean, rounds.values())) / len(rounds) ** 0.5
 
     @cached_property
     def interval(self) -> tuple[float, float]:
@@ -146,8 +214,9 @@ class Run:
 
     @cached_property
     def mean_thinking_tokens(self) -> float:
-        """Average thinking tokens per answer, forced Waits included."""
-        return fmean(answer.thinking_tokens for answer in self.answers)
+        """Average thinking tokens per answer, forced Waits included; each question counts the
+        same. 0 means nothing where they were not `counted`."""
+        return fmean(map(fmean, self.by_question(lambda a: a.thinking_tokens)))
 
     @property
     def shares(self) -> dict[str, float]:
@@ -155,53 +224,87 @@ class Run:
 
         ``capped``: thinking met the asked-for cap; ``out_of_context``: the model's context ended
         it; ``open``: it never ended; ``waited``: at least one Wait was put in; ``forced``: any of
-        these; ``unanswered``: no answer; ``cut``: the answer met max_gen_toks.
+        these; ``unanswered``: no answer; ``cut``: the answer met max_gen_toks. Those of `GRADED`
+        are there where they were logged: ``judged``: a judge decided what the answer says;
+        ``judge_failed``: it should have, but did not reply; ``ungraded``: could not be compared
+        within the limits, and so counts as wrong.
         """
-        tests = {
+        tests: dict[str, Callable[[Answer], float]] = {
             "capped": lambda a: a.ended == "cap",
-            "out_of_context": lambda a: a.ended == "context",
+            "out_of_context": lambda a: a.out_of_context,
             "open": lambda a: a.ended == "open",
             "waited": lambda a: a.waits > 0,
             "forced": lambda a: a.waits > 0 or a.ended in ("cap", "context"),
             "unanswered": lambda a: a.unanswered,
             "cut": lambda a: a.finished == "length",
         }
-        return {name: fmean(map(test, self.answers)) for name, test in tests.items()}
+        found = {name: fmean(map(test, self.answers)) for name, test in tests.items()}
+        for name in GRADED:
+            logged = [a.logged[name] for a in self.answers if name in a.logged]
+            if logged:
+                found[name] = fmean(logged)
+        return found
 
-    def comparable(self, other: Run) -> bool:
-        """Both answered the same questions."""
-        mine = [(q.number, q.fingerprint) for q in self.questions]
-        return mine == [(q.number, q.fingerprint) for q in other.questions]
+    def paired(self, other: Run) -> tuple[list[float], list[float]]:
+        """Scores of both on the questions that both answered, in the order of this run."""
+        ours, theirs = (
+            {
+                (q.number, q.fingerprint): score
+                for q, score in zip(r.questions, r.correct, strict=True)
+            }
+            for r in (self, other)
+        )
+        common = [key for key in ours if key in theirs]
+        return [ours[key] for key in common], [theirs[key] for key in common]
 
     @property
     def sampling(self) -> str:
         """How tokens were drawn, in words."""
-        asked = self.provenance.get("generation") or {}
+        asked = dict(self.provenance.get("generation") or {})
+        if asked.get("temperature") is None and (
+            asked.get("do_sample") or asked.get("control") == "rejection"
+        ):
+            asked["temperature"] = 1.0  # as `s1_plugin.evaluation.request` has it
         names = [n for n in ("temperature", "top_p", "top_k", "min_p") if asked.get(n)]
         return ", ".join(f"{n} {asked[n]:g}" for n in names) or "greedy"
 
+    @property
+    def seed(self) -> str:
+        """Of the sampling, in words; nothing for greedy decoding, which has none."""
+        asked = self.provenance.get("generation") or {}
+        return "" if self.sampling == "greedy" else f"seed {asked.get('seed') or 0}"
+
 
 def told_apart(runs: Sequence[Run]) -> list[Run]:
-    """``runs`` with names by which they can be told apart: runs of a model that differ in their
-    sampling, or that have the same budget but stand in different folders, are not one curve."""
+    """``runs`` with names by which they can be told apart. Runs of a model that differ in their
+    sampling are not one curve; neither are those of which two have the same budget but stand in
+    different folders, or have different seeds."""
     ways: dict[tuple, set[str]] = defaultdict(set)
     for run in runs:
         ways[run.task, run.model].add(run.sampling)
-    found = [
-        replace(run, model=f"{run.model}{APART}{run.sampling}")
-        if len(ways[run.task, run.model]) > 1
+    several = {key for key, found in ways.items() if len(found) > 1}
+    found = _named(runs, several, lambda run: run.sampling)
+    twice = _twice(found, lambda run: run.folder)
+    folders = [run.folder for run in found if (run.task, run.model) in twice and run.folder]
+    shared = os.path.commonpath(folders) if folders else ""
+    found = _named(found, twice, lambda r: os.path.relpath(r.folder, shared) if r.folder else "")
+    return _named(found, _twice(found, lambda run: run.seed), lambda run: run.seed)
+
+
+def _twice(runs: Sequence[Run], what: Callable[[Run], str]) -> set[tuple[str, str]]:
+    """Tasks and models of which two runs of one budget differ in ``what``."""
+    found = {(run.task, run.model, run.label, what(run)) for run in runs}
+    counts = Counter(key[:3] for key in found)
+    return {(task, model) for (task, model, _), n in counts.items() if n > 1}
+
+
+def _named(
+    runs: Sequence[Run], which: set[tuple[str, str]], what: Callable[[Run], str]
+) -> list[Run]:
+    """``runs`` with ``what`` behind the model's name of those in ``which``, if it is not empty."""
+    return [
+        replace(run, model=f"{run.model}{APART}{what(run)}")
+        if (run.task, run.model) in which and what(run)
         else run
         for run in runs
-    ]
-    places: dict[tuple, set[str]] = defaultdict(set)
-    for run in found:
-        places[run.task, run.model, run.label].add(run.folder)
-    again = {(task, model) for (task, model, _), where in places.items() if len(where) > 1}
-    twice = [r.folder for r in found if (r.task, r.model) in again]
-    shared = os.path.commonpath(twice) if twice else ""
-    return [
-        replace(run, model=f"{run.model}{APART}{os.path.relpath(run.folder, shared)}")
-        if (run.task, run.model) in again
-        else run
-        for run in found
     ]

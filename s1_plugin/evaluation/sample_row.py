@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from s1_plugin.evaluation.runs import Answer, Question
+from s1_plugin.evaluation.runs import LOGGED, Answer, Question
 from s1_plugin.forcing.budget import Budget
 
 AGAIN = "evaluate again with `lm_eval --tasks s1_… --output_path DIR --log_samples`"
@@ -58,12 +59,16 @@ class Row:
             self.generations.append(generation)
         self.filter = str(self.row.get("filter", "none"))
         doc = self.take("doc", dict)
+        text = str((arguments["gen_args_0"] or {}).get("arg_2") or doc.get("problem") or "")
+        target = str(self.row.get("target", ""))
+        # Not lm-eval's doc_hash: it covers columns in which a local file differs from the hub's.
+        asked = json.dumps([text or doc, target], sort_keys=True)
         self.question = Question(
             number=self.take("doc_id", int),
             name=str(doc.get("id") or doc.get("unique_id") or f"question {self.row['doc_id'] + 1}"),
-            text=str((arguments["gen_args_0"] or {}).get("arg_2") or doc.get("problem") or ""),
-            target=str(self.row.get("target", "")),
-            fingerprint=str(self.row.get("doc_hash") or json.dumps(doc, sort_keys=True)),
+            text=text,
+            target=target,
+            fingerprint=hashlib.sha256(asked.encode()).hexdigest(),
         )
 
     def error(self, name: str, what: str, remedy: str) -> SamplesError:
@@ -112,13 +117,15 @@ class Row:
             if isinstance(grade, bool) or grade not in (0, 1):
                 what = f"is {grade!r}, not 0 or 1"
                 raise self.error(name, what, "one response has one grade; " + AGAIN)
+        found = {metric: self.row.get(metric + suffix) for metric in LOGGED}
+        logged = {metric: float(x) for metric, x in found.items() if isinstance(x, (int, float))}
         out = []
         for repeat, (response, grade) in enumerate(zip(responses, grades, strict=False)):
             if grade is None:
                 continue
             where = f"resps[{index}][{repeat}]"
             fields = self._response(response, where)
-            out.append(Answer(self.question, repeat, float(grade), **fields))
+            out.append(Answer(self.question, repeat, float(grade), logged=logged, **fields))
         return out, len(responses) - len(grades), len(grades) - len(out)
 
     def _response(self, response: Any, where: str) -> dict[str, Any]:

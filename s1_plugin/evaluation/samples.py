@@ -21,8 +21,8 @@ _SAMPLES = re.compile(r"samples_(?P<task>.+)_(?P<date>\d{4}-\d\d-\d\dT[\d.-]+)\.
 def read(paths: Sequence[Path | str], tasks: Sequence[str] = ()) -> list[Run]:
     """All runs below ``paths`` (folders, or single ``samples_*.jsonl`` files).
 
-    A budget that was evaluated twice into the same folder counts once: the newer file is read,
-    and a note on the run names the older one.
+    A budget that was evaluated twice into the same folder, with the same sampling, counts once:
+    the run with more questions, of equals the newer one. A note on it names the other.
 
     Args:
         tasks: read these only; all if empty.
@@ -30,7 +30,7 @@ def read(paths: Sequence[Path | str], tasks: Sequence[str] = ()) -> list[Run]:
     Raises:
         SamplesError: if there are no samples, or a file is not what an s1 task writes.
     """
-    runs: dict[tuple, Run] = {}
+    found: dict[tuple, dict[str, Run]] = {}
     for path in map(Path, paths):
         files = sorted(_files(path, tasks), key=lambda file: _name(file)["date"])
         if not files:
@@ -41,22 +41,29 @@ def read(paths: Sequence[Path | str], tasks: Sequence[str] = ()) -> list[Run]:
             )
         for file in files:
             for run in _runs(file):
-                key = (file.parent, run.task, run.label)
-                if key in runs:
-                    older = runs.pop(key)
-                    if older.provenance["file"] != run.provenance["file"]:
-                        run.notes.append(_superseded(older, run))
-                runs[key] = run
-    return list(runs.values())
+                key = (run.folder, run.task, run.label, run.sampling, run.seed)
+                # By file: the same folder may have been given twice.
+                found.setdefault(key, {})[file.name] = run
+    return [_choice([same[name] for name in sorted(same)]) for same in found.values()]
 
 
-def _superseded(older: Run, newer: Run) -> str:
-    note = f"{newer.label}: {older.provenance['file']} is older and left out"
-    before, now = older.provenance["generation"], newer.provenance["generation"]
+def _choice(same: Sequence[Run]) -> Run:
+    """That of the runs, oldest first, with the most questions, of equals the last."""
+    kept = max(reversed(same), key=lambda run: run.n)
+    kept.notes.extend(_left_out(run, kept) for run in same if run is not kept)
+    return kept
+
+
+def _left_out(other: Run, kept: Run) -> str:
+    note = (
+        f"{kept.label}: {other.provenance['file']} ({other.n} questions) is left out for "
+        f"{kept.provenance['file']} ({kept.n} questions)"
+    )
+    theirs, ours = other.provenance["generation"], kept.provenance["generation"]
     changed = [
-        f"{name} {before.get(name)}, now {now.get(name)}"
-        for name in sorted({*before, *now})
-        if before.get(name) != now.get(name)
+        f"{name} {theirs.get(name)}, here {ours.get(name)}"
+        for name in sorted({*theirs, *ours})
+        if theirs.get(name) != ours.get(name)
     ]
     return f"{note} (its settings differ: {'; '.join(changed)})." if changed else note + "."
 
@@ -137,6 +144,7 @@ def _runs(file: Path) -> list[Run]:
                 waits=budget.waits,
                 wait_text="|".join(budget.wait_texts),
                 at_least=budget.min_thinking,
+                control=budget.control,
                 answers=rows,
                 provenance={"file": str(file), **where},
                 notes=notes,

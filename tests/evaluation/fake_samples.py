@@ -6,10 +6,11 @@ if its thinking is long enough. Budgets of one question share their trajectory, 
 
 from __future__ import annotations
 
+import ast
 import json
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,37 @@ def write(
             json.dumps(_results(task, model, gen_kwargs, questions)), encoding="utf-8"
         )
     return path
+
+
+def edit(path: Path, change: Callable[[dict], Any], line: int | None = None) -> None:
+    """Applies ``change`` to one row of a samples file, or to all."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for number in range(len(lines)) if line is None else [line - 1]:
+        row = json.loads(lines[number])
+        change(row)
+        lines[number] = json.dumps(row)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def unforce(row: dict[str, Any]) -> None:
+    """Makes of a row's responses such as a model gives in which nothing can be forced."""
+    nothing = {"thinking_tokens": 0, "answer_tokens": 0, "waits": 0, "ended": "unforced"}
+    nothing |= {"forced": [], "forced_spans": []}
+    row["resps"] = [[str(ast.literal_eval(r) | nothing) for r in given] for given in row["resps"]]
+
+
+def repeat(path: Path, grades: Sequence[Sequence[int]], lengths: Sequence[int] = ()) -> None:
+    """Makes of the one response to each question as many as it has ``grades``, with ``lengths``
+    (of each question) for thinking tokens."""
+    for number, given in enumerate(grades):
+
+        def change(row: dict, given: Sequence[int] = given, number: int = number) -> None:
+            made = ast.literal_eval(row["resps"][0][0])
+            if lengths:
+                made["thinking_tokens"] = lengths[number]
+            row.update(correct=list(given), resps=[[str(made)] * len(given)])
+
+        edit(path, change, number + 1)
 
 
 def _row(

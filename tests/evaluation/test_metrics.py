@@ -198,10 +198,17 @@ def test_impossible_k(bad):
 
 
 def test_token_statistics():
-    found = metrics.token_statistics([1, 2, 3, 4, 100])
+    found = metrics.token_statistics([[1], [2], [3], [4], [100]])
     assert (found.mean, found.median, found.max) == (22, 3, 100)
     assert found.p95 == pytest.approx(80.8)  # numpy.percentile([1, 2, 3, 4, 100], 95)
-    assert metrics.token_statistics([7]).p95 == 7
+    assert metrics.token_statistics([[7]]).p95 == 7
+
+
+def test_samples_of_one_question_are_not_independent():
+    once = metrics.token_statistics([[100], [300]])
+    often = metrics.token_statistics([[100] * 50, [300] * 50])
+    assert (often.mean, often.error) == (once.mean, once.error)
+    assert once.error == pytest.approx(100 / sqrt(2))
 
 
 # -- the command --------------------------------------------------------------------------------
@@ -244,6 +251,15 @@ def test_other_accuracies_are_taken_as_they_are_printed(tmp_path):
     assert (
         "shares of 30" not in invoke(tmp_path, table(a=[(None, 1, 30.0), (None, 2, 50.0)])).stderr
     )
+
+
+def test_thirtieths_are_found_method_by_method(tmp_path):
+    math500 = [(None, 500, 80.2), (None, 1000, 93.0)]
+    given = invoke(tmp_path, table(TCC=TCC, MATH500=math500, BF=BF), "--json")
+    found = json.loads(given.stdout)
+    assert round(found["TCC"]["scaling"]) == -24
+    assert found["MATH500"]["scaling"] == metrics.scaling(trials(math500))
+    assert "read as shares of 30 problems: TCC, BF\n" in given.stderr
 
 
 @pytest.mark.parametrize(

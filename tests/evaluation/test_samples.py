@@ -9,17 +9,9 @@ import pytest
 from s1_plugin.evaluation import samples
 from s1_plugin.evaluation.samples import SamplesError
 from tests.evaluation import fake_samples
+from tests.evaluation.fake_samples import edit
 
 BUDGETS = {"max_tokens_thinking": [64, "auto"], "thinking_n_ignore": [2]}
-
-
-def edit(path, change, line=1):
-    """Applies ``change`` to one row of a samples file."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    row = json.loads(lines[line - 1])
-    change(row)
-    lines[line - 1] = json.dumps(row)
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def test_several_budgets_become_runs(tmp_path):
@@ -34,7 +26,7 @@ def test_several_budgets_become_runs(tmp_path):
     assert all(a.waits == 2 and a.ended == "natural" for a in waits.answers)
     assert [q.name for q in plain.questions] == [f"made-up-{n}" for n in range(5)]
     assert plain.questions[3].target == "9" and "3 squared" in plain.questions[3].text
-    assert capped.comparable(waits)
+    assert capped.paired(waits) == (capped.correct, waits.correct)
     assert all(r.notes == [] for r in runs)
 
 
@@ -78,9 +70,67 @@ def test_the_newer_of_two_evaluations_counts_and_a_note_names_the_older(tmp_path
     assert set(runs) == {"cap64", "cap128", "auto", "auto+2xWait"}
     assert (runs["cap64"].n, runs["auto"].n) == (3, 2)
     assert runs["cap64"].provenance["file"] == str(new)
-    assert [old.name in note for note in runs["cap64"].notes] == [True]
+    (note,) = runs["cap64"].notes
+    assert f"{old} (2 questions) is left out for {new} (3 questions)" in note
     assert "settings differ" not in runs["cap64"].notes[0]
     assert runs["auto"].notes == []
+
+
+def test_a_newer_smoke_run_does_not_replace_a_whole_one(tmp_path):
+    whole = fake_samples.write(tmp_path, BUDGETS, questions=5)
+    dates = ("2026-02-01T00-00-00.0", "2026-03-01T00-00-00.0")
+    smoke = [fake_samples.write(tmp_path, BUDGETS, questions=2, date=date) for date in dates]
+    runs = samples.read([tmp_path])
+    assert [r.n for r in runs] == [5, 5, 5]
+    for run in runs:
+        assert run.provenance["file"] == str(whole)
+        assert len(run.notes) == 2
+        for note, file in zip(run.notes, smoke, strict=True):
+            assert f"{file} (2 questions) is left out for {whole} (5 questions)" in note
+    again = samples.read([smoke[1], tmp_path, whole.parent / ".." / whole.parent.name])
+    assert [(r.n, len(r.notes)) for r in again] == [(5, 2)] * 3
+
+
+def test_runs_that_are_sampled_otherwise_replace_nothing(tmp_path):
+    ways = [
+        {},
+        {"temperature": 0.7},
+        {"temperature": 0.7, "seed": 3},
+        {"temperature": 1, "seed": 3},
+    ]
+    for day, way in enumerate(ways, 1):
+        date = f"2026-02-0{day}T00-00-00.0"
+        fake_samples.write(tmp_path, {"max_tokens_thinking": 64, **way}, questions=2, date=date)
+    runs = samples.read([tmp_path])
+    assert [(r.sampling, r.seed) for r in runs] == [
+        ("greedy", ""),
+        ("temperature 0.7", "seed 0"),
+        ("temperature 0.7", "seed 3"),
+        ("temperature 1", "seed 3"),
+    ]
+    assert all(r.notes == [] for r in runs)
+
+
+def test_the_hub_and_a_local_file_ask_the_same_questions(tmp_path):
+    hub = fake_samples.write(tmp_path / "hub", {"max_tokens_thinking": 64}, questions=3)
+    local = fake_samples.write(tmp_path / "local", {"max_tokens_thinking": 64}, questions=3)
+    edit(hub, lambda row: row.update(doc_hash="other", doc={**row["doc"], "solution": "Long."}))
+    edit(local, lambda row: row.update(target="0"), line=3)
+    one, two = ([q.fingerprint for q in r.questions] for r in samples.read([hub, local]))
+    assert one[:2] == two[:2] and one[2] != two[2] and len(set(one)) == 3
+
+
+def test_what_was_logged_of_an_answer_counts(tmp_path):
+    path = fake_samples.write(tmp_path, BUDGETS, questions=4)
+    before = samples.read([tmp_path])[0].shares
+    assert (before["unanswered"], before["out_of_context"]) == (0, 0)
+    assert "judged" not in before
+    edit(path, lambda row: row.update({"unanswered@cap64": 0.0, "judged@cap64": 0.0}))
+    logged = {"unanswered@cap64": 1.0, "out_of_context@cap64": 1.0, "judged@cap64": 1.0}
+    edit(path, lambda row: row.update({**logged, "ungraded@auto": 1.0}), line=2)
+    capped, plain, _ = (r.shares for r in samples.read([tmp_path]))
+    assert (capped["unanswered"], capped["out_of_context"], capped["judged"]) == (0.25, 0.25, 0.25)
+    assert "ungraded" not in capped and plain["ungraded"] == 1
 
 
 def test_a_note_says_what_the_older_evaluation_had_set_otherwise(tmp_path):
@@ -92,7 +142,7 @@ def test_a_note_says_what_the_older_evaluation_had_set_otherwise(tmp_path):
         date="2026-02-01T00-00-00.0",
     )
     (run,) = samples.read([tmp_path])
-    assert "settings differ: max_gen_toks 300, now 400" in run.notes[0]
+    assert "settings differ: max_gen_toks 300, here 400" in run.notes[0]
 
 
 def test_several_wait_strings(tmp_path):

@@ -1,10 +1,10 @@
 // Accuracy against thinking tokens (log2), drawn at the width it is shown at, so that letters
 // have the same size on a phone.
 function scales(task, width, height, margin) {
-  const drawn = task.points.filter((p) => p.thinking_tokens.mean > 0);
+  const shown = task.points.filter(drawn);
   const reference = task.reference ? task.reference.points : [];
-  const xs = [...drawn.map((p) => p.thinking_tokens.mean), ...reference.map((p) => p.tokens)];
-  const ys = [...drawn.flatMap((p) => p.wilson), ...reference.flatMap((p) => p.wilson)];
+  const xs = [...shown.map((p) => p.thinking_tokens.mean), ...reference.map((p) => p.tokens)];
+  const ys = [...shown.flatMap((p) => p.wilson), ...reference.flatMap((p) => p.wilson)];
   const low = Math.log2(Math.min(...xs)), high = Math.log2(Math.max(...xs));
   const pad = Math.max((high - low) * 0.06, 0.25);
   const x0 = low - pad, x1 = high + pad;
@@ -53,12 +53,12 @@ function labels(task, scale, width, height) {
     taken.every((b) => box[2] < b[0] || b[2] < box[0] || box[3] < b[1] || b[3] < box[1]);
   const places = task.points.map((p, i) =>
     [p, scale.x(p.thinking_tokens.mean), scale.y(p.accuracy), colours[i]])
-    .filter(([p]) => p.thinking_tokens.mean > 0);
+    .filter(([p]) => drawn(p));
   for (const [, x, y] of places) taken.push([x - 6, y - 6, x + 6, y + 6]);
   for (const [point, x, y, colour] of places) {
-    const text = shortLabel(point), w = 7 * text.length;
+    const text = point.short, w = 7 * text.length;
     const left = -8 - w;
-    const corners = prolonged(point)
+    const corners = point.prolonged || point.control
       ? [[left, -5], [8, 14], [left, 4], [8, 4], [left, -16], [8, 26], [8, -8]]
       : [[8, 14], [left, -5], [8, 4], [8, 26], [left, -16], [left, 14], [8, -8]];
     for (const [dx, dy] of corners) {
@@ -74,6 +74,9 @@ function labels(task, scale, width, height) {
 
 function chart(task, width, choose) {
   const height = Math.max(300, Math.min(460, width * 0.56));
+  if (!task.reference && !task.points.some(drawn)) {
+    return { root: el("p", { class: "soft" }, "No run has thinking tokens that were counted: there is nothing to draw."), groups: [] };
+  }
   const margin = { top: 26, right: 12, bottom: 44, left: 38 };
   const scale = scales(task, width, height, margin);
   const root = svg("svg", {
@@ -93,17 +96,18 @@ function chart(task, width, choose) {
   }
   const groups = [];
   for (const series of seriesOf(task)) {
-    const mine = series.points.filter((i) => task.points[i].thinking_tokens.mean > 0);
+    const mine = series.points.filter((i) => drawn(task.points[i]));
     const at = (i) => [scale.x(task.points[i].thinking_tokens.mean), scale.y(task.points[i].accuracy)];
     let line = mine.map(at);
-    if (series.series !== "cap" && mine.length) {
-      // Waits go on from the run without any, under the same cap.
-      const start = task.points.findIndex((p) =>
-        p.model === series.model && !prolonged(p) && p.cap === task.points[mine[0]].cap);
-      if (start >= 0 && task.points[start].thinking_tokens.mean > 0) line = [at(start), ...line];
+    const first = task.points[mine[0]];
+    if (first && first.prolonged) {
+      // Waits go on from the run without any, under the same control and cap.
+      const start = task.points.findIndex((p) => drawn(p) && !p.prolonged && p.model === first.model &&
+        p.control === first.control && p.cap === first.cap);
+      if (start >= 0) line = [at(start), ...line];
     }
     if (line.length > 1) {
-      root.append(svg("path", { d: path(line), fill: "none", stroke: series.colour, "stroke-width": 1.8, "stroke-linejoin": "round", "stroke-dasharray": series.series === "cap" ? null : "6 4" }));
+      root.append(svg("path", { d: path(line), fill: "none", stroke: series.colour, "stroke-width": 1.8, "stroke-linejoin": "round", "stroke-dasharray": dashes(series.series) }));
     }
     for (const index of mine) {
       const point = task.points[index], [x, y] = at(index);
@@ -134,8 +138,8 @@ function legend(task) {
     el("li", {}, svg("svg", { viewBox: "0 0 34 14", "aria-hidden": "true" },
       svg("path", { d: "M1 7H33", stroke: colour, "stroke-width": 1.8, "stroke-dasharray": dash }),
       marker(series, 17, 7, 4, colour)), text);
-  const out = seriesOf(task).map((s) => item(s.series, s.colour, s.series === "cap" ? null : "6 4",
-    (several ? `${s.model}, ` : "") + seriesName(s.series)));
+  const out = seriesOf(task).map((s) => item(s.series, s.colour, dashes(s.series),
+    (several ? `${s.model}, ` : "") + s.name));
   if (task.reference) out.push(item("reference", "var(--ref)", "2 4", task.reference.name));
   return el("ul", { class: "legend" }, out);
 }

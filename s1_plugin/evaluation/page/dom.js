@@ -38,21 +38,18 @@ const tokens = (value) =>
   value >= 10000 ? Math.round(value).toLocaleString("en") : fixed(value, value < 100 ? 1 : 0);
 const percent = (share) => fixed(100 * share, share > 0 && share < 0.1 ? 1 : 0) + " %";
 
-const word = (text) => (text || "").trim() || "nothing";
-const seriesName = (series) =>
-  series === "cap" ? "thinking capped" : `“${word(series.slice(5))}” in the place of the end`;
-const prolonged = (point) => point.series !== "cap";
-const shortLabel = (point) =>
-  point.waits ? `${point.waits}×` : point.at_least ? `≥${point.at_least}` : String(point.cap);
+const drawn = (point) => point.thinking_tokens.mean > 0; // null where nobody counted them
+const dashes = (series) => series === "cap" ? null : series.startsWith("control:") ? "1 3" : "6 4";
 
-// One entry per line of the chart: a model under caps, or a model with one word for Wait.
+// One entry per line of the chart: a model under caps, with one word for Wait, or told to think
+// for so long.
 function seriesOf(task) {
   const found = new Map();
   task.points.forEach((point, index) => {
     const key = JSON.stringify([point.model, point.series]);
     if (!found.has(key)) {
       found.set(key, {
-        model: point.model, series: point.series, points: [],
+        model: point.model, series: point.series, name: point.series_name, points: [],
       });
     }
     found.get(key).points.push(index);
@@ -73,6 +70,9 @@ function marker(series, x, y, r, colour) {
   }
   style.fill = series === "cap" || series === "wait:Wait" ? colour : "var(--paper)";
   if (series === "cap") return svg("circle", { ...style, cx: x, cy: y, r });
+  if (series.startsWith("control:")) {
+    return svg("rect", { ...style, x: x - r, y: y - r, width: 2 * r, height: 2 * r });
+  }
   const s = r * 1.3;
   return svg("path", { ...style, d: `M${x} ${y - s}L${x + s} ${y}L${x} ${y + s}L${x - s} ${y}Z` });
 }

@@ -41,6 +41,7 @@ function legendMark(kind, box) {
 const ENDED = {
   natural: "thinking ended by itself", cap: "thinking ended at its cap",
   context: "thinking ended at the model's context", open: "thinking never ended",
+  unforced: "nothing was forced, and no tokens were counted",
 };
 
 function viewer(task, traces, state, changed) {
@@ -80,8 +81,9 @@ function viewer(task, traces, state, changed) {
           `sample ${e.repeat + 1} of ${found.length}: ${e.correct >= 1 ? "right" : "wrong"}`), state.s, (s) => changed({ s }))));
       }
       parts.push(el("p", { class: "facts", id: "facts" },
-        `${entry.correct >= 1 ? "right" : "wrong"} · ${entry.thinking_tokens} thinking tokens · ` +
-        `${entry.answer_tokens} answer tokens · ${entry.waits} ${entry.waits === 1 ? "Wait" : "Waits"} · ${ENDED[entry.ended] || entry.ended}` +
+        `${entry.correct >= 1 ? "right" : "wrong"} · ` + (entry.ended === "unforced" ? "" :
+          `${entry.thinking_tokens} thinking tokens · ${entry.answer_tokens} answer tokens · ${entry.waits} ${entry.waits === 1 ? "Wait" : "Waits"} · `) +
+        (ENDED[entry.ended] || entry.ended) +
         (entry.finished === "length" ? " · answer cut at max_gen_toks" : "")));
       const kinds = [...new Set(entry.marks.map(([kind]) => kind))];
       parts.push(el("p", { class: "facts" }, "Not written by the model: ",
