@@ -47,8 +47,11 @@ def _pairs(runs: Sequence[Run]) -> Iterator[Pair]:
     for model, method in dict.fromkeys((run.model, _method(run)) for run in runs):
         mine = [i for i in order if (runs[i].model, _method(runs[i])) == (model, method)]
         counted = [i for i in mine if runs[i].counted]
-        if len(counted) > 2:
-            yield Pair("overall", counted[0], counted[-1])
+        # Caps and Waits make one curve; what the model is told, and that under caps, do not.
+        for line in dict.fromkeys(method and runs[i].series for i in counted):
+            on = [i for i in counted if line in ("", runs[i].series)]
+            if len(on) > 2:
+                yield Pair("overall", on[0], on[-1])
         plain = [i for i in counted if not runs[i].prolonged]
         for series in dict.fromkeys(runs[i].series for i in plain):
             steps = pairwise(i for i in plain if runs[i].series == series)

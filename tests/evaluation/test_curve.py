@@ -171,6 +171,8 @@ def test_control_methods_are_methods_of_their_own(runs, tmp_path):
     assert ("step", "token1024+auto", "token256+auto") in named
     methods = {r.label: r.control.method if r.control else None for r in both}
     assert all(methods[a] == methods[b] for _, a, b in named)
+    overall = {(a, b) for kind, a, b in named if kind == "overall"}
+    assert overall == {("cap32", "auto+4xWait"), ("token1024+auto", "token64+auto")}
     assert sum(kind == "wait" for kind, *_ in named) == 3
 
 

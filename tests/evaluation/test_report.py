@@ -7,8 +7,9 @@ import json
 import re
 
 import pytest
+from matplotlib.figure import Figure
 
-from s1_plugin.evaluation import report, samples
+from s1_plugin.evaluation import plot, report, samples
 from s1_plugin.evaluation.curve import build, sort
 from s1_plugin.evaluation.embed import marks, script_json, shared, traces
 from s1_plugin.forcing.budget import Budget
@@ -70,6 +71,32 @@ def test_the_page_is_self_contained_and_nothing_breaks_out(runs, tmp_path):
     assert "\u2028" not in text and "http://" not in text.replace("http://www.w3.org/2000/svg", "")
     assert "{{script}}" not in text and "default-src 'none'" in text
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", text)
+
+
+def test_without_counted_tokens_the_figure_says_so(tmp_path, monkeypatch):
+    path = fake_samples.write(tmp_path, {}, questions=2)
+    fake_samples.edit(path, fake_samples.unforce)
+    curve = build(samples.read([tmp_path]), title="T", commands=[])
+    said = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path: said.extend(self.axes[0].texts))
+    plot.draw(curve, tmp_path / "x.png")
+    assert [text.get_text() for text in said] == [plot.NOTHING]
+
+
+def test_the_figure_draws_control_methods_apart(tmp_path, monkeypatch):
+    fake_samples.write(tmp_path, BUDGETS, questions=6)
+    token = {"control": "token", "control_limit": [64, 256]}
+    fake_samples.write(tmp_path, token, questions=6, date="2026-02-01T00-00-00.0")
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path: figures.append(self))
+    plot.draw(build(samples.read([tmp_path]), title="T", commands=[]), tmp_path / "x.png")
+    (axes,) = figures[0].axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        "thinking capped",
+        "“Wait” in the place of the end",
+        "control=token",
+    ]
+    assert {text.get_text() for text in axes.texts} >= {"32", "auto", "2×", "token256, token64"}
 
 
 def test_script_json_round_trips():

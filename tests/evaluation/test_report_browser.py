@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import html
+import json
 import re
-import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
 
 from s1_plugin.commands.curve import table
 from s1_plugin.evaluation import report, samples
-from s1_plugin.evaluation.curve import sort
+from s1_plugin.evaluation.curve import build, sort
+from s1_plugin.evaluation.embed import traces
 from tests.evaluation import fake_samples
-
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no chromium on the PATH (apt-get install chromium)"
+from tests.evaluation.browser import (
+    assert_nothing_missing_is_written,
+    browse,
+    framed,
+    needs_chromium,
+    text_of,
 )
 
+pytestmark = needs_chromium
 BUDGETS = {"max_tokens_thinking": [32, 256, "auto"], "thinking_n_ignore": [1, 2]}
 NASTY = "<b id=broken>x</b></script><script>document.title = 'broken'</script>"
 
@@ -37,42 +39,6 @@ def made(tmp_path_factory):
         runs, folder, title=f"Made up {NASTY}", commands=["lm_eval --tasks s1_aime24"]
     )["html"]
     return sort([r for r in runs if r.task == "s1_aime24"]), page
-
-
-def browse(page: Path, profile: Path, *flags: str, address: str = "") -> str:
-    """What headless Chromium prints; a fresh profile, and no traffic of its own."""
-    quiet = ("--disable-background-networking", "--disable-component-update", "--disable-sync")
-    done = subprocess.run(
-        [
-            str(CHROMIUM),
-            *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-            *quiet,
-            f"--user-data-dir={profile}",
-            "--enable-logging=stderr",
-            *flags,
-            page.as_uri() + address,
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    # What the page writes to the console, errors and refused loads among it, is logged.
-    said = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    assert not said, said
-    return done.stdout
-
-
-def text_of(dom: str, pattern: str) -> str:
-    found = re.search(pattern, dom, re.S)
-    assert found, pattern
-    return html.unescape(re.sub(r"<[^>]+>", "", found[1]))
-
-
-def assert_nothing_missing_is_written(dom: str) -> None:
-    shown = re.sub(r"<script.*?</script>|<style.*?</style>", "", dom, flags=re.S)
-    words = re.sub(r"<[^>]+>", "\n", shown)
-    assert not re.search(r"\b(null|undefined|NaN)\b|\[object", words)
 
 
 def test_it_draws_and_opens_the_trace_in_its_address(made, tmp_path):
@@ -152,29 +118,115 @@ def test_a_bare_page_shows_the_recorded_command(made, tmp_path):
     )
 
 
-def framed(page: Path, folder: Path, width: int, script: str) -> str:
-    """What ``script`` returns with the page in a frame of ``width`` pixels as ``f``.
-
-    A frame, because Chromium's windows are at least 500 pixels wide, and because a dump of the
-    page alone cannot click.
-    """
-    outer = folder / "frame.html"
-    outer.write_text(
-        f"<iframe id=f src='{page.as_uri()}' style='width:{width}px;height:900px;border:0'>"
-        "</iframe><p id=said></p><script>document.getElementById('f').onload = (e) => {"
-        "const f = e.target.contentDocument, say = document.getElementById('said');"
-        f"say.textContent = (() => {{ {script} }})(); }};</script>",
-        encoding="utf-8",
-    )
-    dom = browse(outer, folder / "profile", "--allow-file-access-from-files", "--dump-dom")
-    return text_of(dom, r'<p id="said">(.*?)</p>')
-
-
 @pytest.mark.parametrize("width", [390, 1200])
 def test_nothing_is_wider_than_the_screen(made, tmp_path, width):
     _, page = made
     said = framed(page, tmp_path, width, "return f.documentElement.scrollWidth")
     assert 0 < int(said) <= width
+
+
+@pytest.fixture(scope="module")
+def motley(tmp_path_factory):
+    """A page of runs that have a bit of everything."""
+    folder = tmp_path_factory.mktemp("motley")
+    fake_samples.write(folder, BUDGETS, questions=12)
+    token = {"control": "token", "control_limit": [64, 256, 1024]}
+    fake_samples.write(folder, token, questions=12, date="2026-01-03T00-00-00.0")
+    path = fake_samples.write(folder, {"max_tokens_thinking": 64}, questions=12, model="judged")
+    fake_samples.repeat(path, [[1, 0, 1, 1]] * 6 + [[0, 0, 0, 1]] * 6)
+    logged = {"judged": 0.5, "judge_failed": 0.0, "unanswered": 0.25, "out_of_context": 0.75}
+    fake_samples.edit(path, lambda row: row.update(logged))
+    path = fake_samples.write(folder, {}, questions=12, model="chat")
+    fake_samples.edit(path, fake_samples.unforce)
+    return report.write(samples.read([folder]), folder, title="Motley", commands=[])["html"]
+
+
+def table_of(dom, title):
+    """The cells of the table under ``title``: its last row of heads, then each row by its name."""
+    table = re.search(rf"<h3>{title}</h3>.*?<table[^>]*>(.*?)</table>", dom, re.S)[1]
+    head, body = table.split("</thead>")
+    heads = re.findall(r"<th [^>]*>([^<]*)</th>", html.unescape(head.split("<tr>")[-1]))
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row, re.S) for row in body.split("</tr>")[:-1]]
+    rows = [[html.unescape(re.sub("<[^>]+>", "", cell)) for cell in row] for row in rows]
+    return heads, {row[0]: row for row in rows}
+
+
+def test_the_table_of_runs(motley, tmp_path):
+    dom = browse(motley, tmp_path, "--dump-dom")
+    assert_nothing_missing_is_written(dom)
+    heads, rows = table_of(dom, "Runs")
+    amounts = ["mean", "median", "p95", "max"]
+    shares = ["forced", "capped", "out of context", "unanswered", "judged", "judge failed"]
+    accuracy = ["± over questions", "± over repeats", "95\u00a0% interval"]
+    assert heads == ["run", *accuracy, *amounts, *amounts, *shares, "Waits used", "n"]
+    judged = dict(zip(heads[12:], rows["judged cap64"][12:], strict=True))
+    assert judged == {
+        **{"forced": "100 %", "capped": "100 %", "out of context": "75 %", "unanswered": "25 %"},
+        **{"judged": "50 %", "judge failed": "0 %", "Waits used": "–", "n": "12 × 4"},
+    }
+    assert rows["judged cap64"][2] == "± 20.4"  # repeats: 50, 0, 50 and 100 % right
+    assert rows["made/up cap32"][2] == "–" and rows["made/up cap32"][16:18] == ["–", "–"]
+    assert rows["made/up cap32"][4:8] == ["32.0 ± 0.0", "32.0", "32.0", "32.0"]
+    assert rows["made/up cap32"][8:12] == ["2.9 ± 0.2", "3.0", "4.0", "4.0"]
+    assert rows["chat auto"][4:12] == ["–"] * 8
+    assert rows["made/up auto+2xWait"][12:14] == ["100 %", "0 %"]
+    labels = re.findall(r'<text class="label"[^>]*>([^<]*)</text>', dom)
+    assert {"32", "256", "2×"} < set(labels)
+    assert any(label.startswith("token") for label in labels)
+    legend = text_of(dom, r'<ul class="legend">(.*?)</ul>')
+    assert "made/up, control=token" in legend and "chat" not in legend
+    _, methods = table_of(dom, "The paper's three metrics")
+    assert methods["made/up, control=token"][1:3] == ["3", "33 %"]
+    assert "Not in the chart and the three metrics: chat auto" in html.unescape(
+        re.sub("<[^>]+>", "", dom)
+    )
+
+
+def test_only_the_tables_scroll_on_a_phone(motley, tmp_path):
+    said = framed(
+        motley,
+        tmp_path,
+        390,
+        """
+        const s = f.querySelector("table.runs").parentElement;
+        const { overflowX } = f.defaultView.getComputedStyle(s);
+        return [f.documentElement.scrollWidth, s.clientWidth, s.scrollWidth, overflowX].join(" ");
+        """,
+    )
+    width, inside, table, overflow = said.split()
+    assert int(width) <= 390 and int(inside) <= 390 < int(table) and overflow == "auto"
+
+
+def test_without_counted_tokens_there_is_a_word_in_the_charts_place(tmp_path):
+    path = fake_samples.write(tmp_path, {}, questions=4)
+    fake_samples.edit(path, fake_samples.unforce)
+    runs = samples.read([tmp_path])
+    page = report.write(runs, tmp_path, title="Chat", commands=[])["html"]
+    dom = browse(page, tmp_path / "p", "--dump-dom")
+    assert_nothing_missing_is_written(dom)
+    assert "there is nothing to draw" in text_of(dom, r"<figure>(.*?)</figure>")
+    assert "nothing was forced, and no tokens were counted" in text_of(
+        dom, r'id="facts"[^>]*>(.*?)</p>'
+    )
+
+
+def test_the_trace_that_is_opened_first_is_in_the_page(tmp_path):
+    fake_samples.write(tmp_path, BUDGETS, questions=30)
+    runs = samples.read([tmp_path])
+    task = build(runs, title="", commands=[])["tasks"][0]
+    plain = next(i for i, p in enumerate(task["points"]) if p["label"] == "auto")
+    first = next(  # that a Wait solved
+        q
+        for q, question in enumerate(task["questions"])
+        if question["scores"][plain] == 0 and max(question["scores"][plain + 1 :]) == 1
+    )
+    assert first > 0
+    sizes = [len(json.dumps(entries)) for entries in traces(runs)[0]["s1_made_up"]]
+    limit = sum(sizes[:first])
+    page = report.write(runs, tmp_path, title="Cut", commands=[], limit=limit)["html"]
+    dom = browse(page, tmp_path / "p", "--dump-dom")
+    assert f"the traces of {first} of 30 questions" in dom
+    assert '<div class="trace"' in dom
 
 
 def test_points_cells_and_buttons_answer_to_clicks(made, tmp_path):

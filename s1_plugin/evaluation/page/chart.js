@@ -138,7 +138,7 @@ function legend(task) {
     el("li", {}, svg("svg", { viewBox: "0 0 34 14", "aria-hidden": "true" },
       svg("path", { d: "M1 7H33", stroke: colour, "stroke-width": 1.8, "stroke-dasharray": dash }),
       marker(series, 17, 7, 4, colour)), text);
-  const out = seriesOf(task).map((s) => item(s.series, s.colour, dashes(s.series),
+  const out = seriesOf(task).filter((s) => s.points.some((i) => drawn(task.points[i]))).map((s) => item(s.series, s.colour, dashes(s.series),
     (several ? `${s.model}, ` : "") + s.name));
   if (task.reference) out.push(item("reference", "var(--ref)", "2 4", task.reference.name));
   return el("ul", { class: "legend" }, out);
