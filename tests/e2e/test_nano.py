@@ -8,6 +8,12 @@ import pytest
 
 from tests.conftest import FULL, ROOT
 from tests.e2e.commands import responses, run, samples
+from tests.evaluation.browser import (
+    assert_nothing_missing_is_written,
+    browse,
+    needs_chromium,
+    text_of,
+)
 
 pytestmark = pytest.mark.e2e
 
@@ -46,6 +52,25 @@ def test_the_curve_is_drawn_and_rises(demo):
     points = {p["label"]: p["accuracy"] for task in curve["tasks"] for p in task["points"]}
     capped = [points[name] for name in ("cap2", "cap6", "cap7", "cap8", "cap9", "auto")]
     assert capped == sorted(capped), points
+
+
+@needs_chromium
+def test_the_page_shows_the_numbers_and_a_trace(demo, tmp_path):
+    folder = demo / "outputs" / "nano"
+    (task,) = json.loads((folder / "curve.json").read_text())["tasks"]
+    r, point = next((i, p) for i, p in enumerate(task["points"]) if p["label"] == "auto+2xWait")
+    page = folder / "curve.html"
+    dom = browse(page, tmp_path, "--dump-dom", address=f"#t=0&q=7&r={r}&s=0")
+    assert_nothing_missing_is_written(dom)
+    said = re.search(rf'data-point="{r}"[^>]*aria-label="([^"]*)"', dom)[1]
+    assert said.startswith(
+        f"auto+2xWait: {point['accuracy']:.1f} ± {point['standard_error']:.1f} %"
+    )
+    row = samples(folder / "eval")[7]
+    asked = [a["arg_1"]["thinking_n_ignore"] for a in row["arguments"].values()]
+    (response,) = row["resps"][asked.index(2)]
+    assert text_of(dom, r'<div class="trace"[^>]*>(.*?)</div>') == response["text"]
+    assert dom.count('<mark class="wait"') == 2 + 1  # and its entry in the legend
 
 
 def test_the_controls_show_that_it_is_honest(demo):
