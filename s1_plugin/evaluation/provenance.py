@@ -10,6 +10,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 _SEEDS = ("random_seed", "numpy_seed", "torch_seed", "fewshot_seed")
+#: What an s1 task adds to its metadata.
+_NOTED = ("problems_from", "problems_sha256", "judge_model")
 _PRINTED = {
     "torch": re.compile(r"^PyTorch version: (\S+)", re.M),
     "python": re.compile(r"^Python version: (\S+)", re.M),
@@ -28,15 +30,18 @@ def provenance(results: Mapping[str, Any], task: str, generation: Mapping[str, A
     Returns:
         ``command`` (put together from the recorded settings: lm-eval does not log the command
         line itself), ``generation``, ``versions``, ``seeds``, ``date`` (UTC, ISO 8601),
-        ``seconds``, ``device``, ``dtype``, ``dataset``, ``task_version``, ``questions`` (asked
-        and in the set). Fields that the file does not have are left out.
+        ``seconds``, ``device``, ``dtype``, ``dataset``, ``problems_from`` and ``problems_sha256``
+        (which problems they were), ``judge_model``, ``task_version``, ``questions`` (asked and in
+        the set). Fields that the file does not have are left out.
     """
     config = results.get("config") or {}
     task_config = (results.get("configs") or {}).get(task) or {}
+    metadata = task_config.get("metadata") or {}
     environment = str(results.get("pretty_env_info") or "")
     versions = {
         "lm_eval": results.get("lm_eval_version"),
         "transformers": results.get("transformers_version"),
+        "s1_plugin": metadata.get("s1_plugin"),
         **{name: _first(pattern, environment) for name, pattern in _PRINTED.items()},
     }
     devices = _GPU.findall(environment)
@@ -53,6 +58,7 @@ def provenance(results: Mapping[str, Any], task: str, generation: Mapping[str, A
         "dtype": config.get("model_dtype"),
         "model_sha": config.get("model_sha") or None,
         "dataset": task_config.get("dataset_path"),
+        **{name: metadata.get(name) for name in _NOTED},
         "task_version": (results.get("versions") or {}).get(task),
         "questions": dict(counts) or None,
         "git": results.get("git_hash"),

@@ -60,9 +60,12 @@ class Row:
         self.filter = str(self.row.get("filter", "none"))
         doc = self.take("doc", dict)
         text = str((arguments["gen_args_0"] or {}).get("arg_2") or doc.get("problem") or "")
+        control = self.budget(0).control
+        if control is not None:  # what the model is told of its thinking is not the question
+            text = text.removesuffix(control.instruct(""))
         target = str(self.row.get("target", ""))
         # Not lm-eval's doc_hash: it covers columns in which a local file differs from the hub's.
-        asked = json.dumps([text or doc, target], sort_keys=True)
+        asked = json.dumps([text.strip() or doc, target], sort_keys=True)
         self.question = Question(
             number=self.take("doc_id", int),
             name=str(doc.get("id") or doc.get("unique_id") or f"question {self.row['doc_id'] + 1}"),

@@ -143,8 +143,9 @@ def _row(
         "doc": {"id": f"made-up-{n}", "problem": problem, "answer": str(n * n)},
         "target": str(n * n),
         "arguments": {
-            f"gen_args_{i}": {"arg_0": f"<user>{problem}<assistant>", "arg_1": g, "arg_2": problem}
+            f"gen_args_{i}": {"arg_0": f"<user>{asked}<assistant>", "arg_1": g, "arg_2": asked}
             for i, g in enumerate(generations)
+            for asked in [_asked(problem, g)]
         },
         "resps": [],
         "filter": "none",
@@ -161,9 +162,26 @@ def _row(
     return row
 
 
+def _asked(problem: str, generation: dict[str, Any]) -> str:
+    control = Budget.from_gen_kwargs(generation).control
+    return control.instruct(problem) if control else problem
+
+
 def _results(task: str, model: str, gen_kwargs: dict, questions: int) -> dict[str, Any]:
     return {
-        "configs": {task: {"task": task, "dataset_path": "made/up-data"}},
+        "configs": {
+            task: {
+                "task": task,
+                "dataset_path": "made/up-data",
+                "metadata": {
+                    "grader": "integer",
+                    "problems_from": "made/up-data at 0123",
+                    "problems_sha256": "ab12",
+                    "judge_model": "a/judge",
+                    "s1_plugin": "0.1.0",
+                },
+            }
+        },
         "versions": {task: 1.0},
         "n-samples": {task: {"original": questions, "effective": questions}},
         "config": {

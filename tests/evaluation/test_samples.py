@@ -45,7 +45,10 @@ def test_provenance(tmp_path):
         "transformers": "5.0.0",
         "torch": "2.9.0+cpu",
         "python": "3.11.7",
+        "s1_plugin": "0.1.0",
     }
+    assert where["problems_from"] == "made/up-data at 0123" and where["problems_sha256"] == "ab12"
+    assert where["judge_model"] == "a/judge"
     assert where["seeds"] == {"random_seed": 0, "torch_seed": 1234}
     assert where["date"] == "2026-01-02T03:04:05+00:00"
     assert where["generation"] == {"max_tokens_thinking": 64, "thinking_n_ignore": 0}
@@ -118,6 +121,15 @@ def test_the_hub_and_a_local_file_ask_the_same_questions(tmp_path):
     edit(local, lambda row: row.update(target="0"), line=3)
     one, two = ([q.fingerprint for q in r.questions] for r in samples.read([hub, local]))
     assert one[:2] == two[:2] and one[2] != two[2] and len(set(one)) == 3
+
+
+@pytest.mark.parametrize("control", [("token", 64), ("class", "short"), ("rejection", 64)])
+def test_what_a_model_is_told_of_its_thinking_is_not_the_question(tmp_path, control):
+    told = dict(zip(("control", "control_limit"), control, strict=True))
+    for name, gen_kwargs in (("told", told), ("plain", {})):
+        fake_samples.write(tmp_path / name, gen_kwargs, questions=2)
+    one, two = samples.read([tmp_path / "told", tmp_path / "plain"])
+    assert one.questions == two.questions and one.control and not two.control
 
 
 def test_what_was_logged_of_an_answer_counts(tmp_path):
