@@ -101,7 +101,7 @@ def curve(
     Started again after an interruption, it goes on where it stopped.
     """
     from s1_plugin.evaluation import report, samples
-    from s1_plugin.evaluation.runs import told_apart
+    from s1_plugin.evaluation.names import told_apart
 
     if not folders and model is None:
         raise click.UsageError("give a DIR of samples, or --run MODEL --task NAME")
@@ -183,7 +183,8 @@ def words(path: Path) -> list[str]:
 
 def table(runs: list[Any]) -> list[str]:
     """Lines for the terminal: accuracy ± standard error and thinking tokens of each run."""
-    from s1_plugin.evaluation.curve import short_models, sort
+    from s1_plugin.evaluation.curve import sort
+    from s1_plugin.evaluation.names import short_models
     from s1_plugin.evaluation.shown import accuracy, fixed, percent
 
     models = short_models(runs)

@@ -14,8 +14,9 @@ from typing import Any
 
 from s1_plugin import __version__
 from s1_plugin.evaluation import metrics, noise
+from s1_plugin.evaluation.names import short_models
 from s1_plugin.evaluation.published import SOURCE, Published, published
-from s1_plugin.evaluation.runs import APART, Answer, Run
+from s1_plugin.evaluation.runs import Answer, Run
 from s1_plugin.evaluation.shown import percent
 
 #: Version of the dictionary's layout.
@@ -273,16 +274,3 @@ def _oddities(runs: Sequence[Run], names: Sequence[str]) -> Iterator[str]:
             "Fewer Waits were put in than asked for, on average, because thinking ended otherwise "
             f"(at its cap) before: {', '.join(unused)}."
         )
-
-
-def short_models(runs: Sequence[Run]) -> dict[str, str]:
-    """A short name for every model: the last two parts of its path (so many has a hub id; the last
-    alone is often `model`), or as many as tell them apart, and what `told_apart` has added."""
-    full = list(dict.fromkeys(run.model for run in runs))
-    split = [name.partition(APART) for name in full]
-    parts = [name.rstrip("/").split("/") for name, _, _ in split]
-    for depth in range(2, max(2, *map(len, parts)) + 1):
-        short = ["/".join(p[-depth:]) + a + b for p, (_, a, b) in zip(parts, split, strict=True)]
-        if len(set(short)) == len(full):
-            break
-    return dict(zip(full, short, strict=True))

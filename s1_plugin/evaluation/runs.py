@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean, stdev
@@ -14,9 +12,6 @@ from typing import Any, Literal
 from s1_plugin.evaluation import metrics
 from s1_plugin.evaluation.unforced import ENDED as UNFORCED
 from s1_plugin.forcing.control import Control
-
-#: Between a model's name and what tells its runs from others of the same name.
-APART = " · "
 
 
 @dataclass(frozen=True)
@@ -273,38 +268,3 @@ class Run:
         """Of the sampling, in words; nothing for greedy decoding, which has none."""
         asked = self.provenance.get("generation") or {}
         return "" if self.sampling == "greedy" else f"seed {asked.get('seed') or 0}"
-
-
-def told_apart(runs: Sequence[Run]) -> list[Run]:
-    """``runs`` with names by which they can be told apart. Runs of a model that differ in their
-    sampling are not one curve; neither are those of which two have the same budget but stand in
-    different folders, or have different seeds."""
-    ways: dict[tuple, set[str]] = defaultdict(set)
-    for run in runs:
-        ways[run.task, run.model].add(run.sampling)
-    several = {key for key, found in ways.items() if len(found) > 1}
-    found = _named(runs, several, lambda run: run.sampling)
-    twice = _twice(found, lambda run: run.folder)
-    folders = [run.folder for run in found if (run.task, run.model) in twice and run.folder]
-    shared = os.path.commonpath(folders) if folders else ""
-    found = _named(found, twice, lambda r: os.path.relpath(r.folder, shared) if r.folder else "")
-    return _named(found, _twice(found, lambda run: run.seed), lambda run: run.seed)
-
-
-def _twice(runs: Sequence[Run], what: Callable[[Run], str]) -> set[tuple[str, str]]:
-    """Tasks and models of which two runs of one budget differ in ``what``."""
-    found = {(run.task, run.model, run.label, what(run)) for run in runs}
-    counts = Counter(key[:3] for key in found)
-    return {(task, model) for (task, model, _), n in counts.items() if n > 1}
-
-
-def _named(
-    runs: Sequence[Run], which: set[tuple[str, str]], what: Callable[[Run], str]
-) -> list[Run]:
-    """``runs`` with ``what`` behind the model's name of those in ``which``, if it is not empty."""
-    return [
-        replace(run, model=f"{run.model}{APART}{what(run)}")
-        if (run.task, run.model) in which and what(run)
-        else run
-        for run in runs
-    ]

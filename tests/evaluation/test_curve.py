@@ -10,7 +10,8 @@ from click.testing import CliRunner
 from s1_plugin.commands.curve import curve as command
 from s1_plugin.commands.curve import table
 from s1_plugin.evaluation import metrics, noise, samples
-from s1_plugin.evaluation.curve import build, short_models, sort
+from s1_plugin.evaluation.curve import build, sort
+from s1_plugin.evaluation.names import short_models
 from tests.evaluation import fake_samples
 
 BUDGETS = {"max_tokens_thinking": [32, 256, "auto"], "thinking_n_ignore": [1, 4]}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from s1_plugin.evaluation.curve import short_models
-from s1_plugin.evaluation.runs import Answer, Question, Run, told_apart
+from s1_plugin.evaluation.names import short_models, told_apart
+from s1_plugin.evaluation.runs import Answer, Question, Run
 
 QUESTION = Question(0, "q", "What?", "1", "f")
 ANSWER = Answer(QUESTION, 0, 1.0, "", "", "1", 5, 1, 0, "natural", "stop", [], [])
