@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _CAP, _WAITS, _LIMIT = "max_tokens_thinking", "thinking_n_ignore", "control_limit"
+_TEXT, _LEAST = "thinking_n_ignore_str", "min_tokens_thinking"
 
 
 def expand(kwargs: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -21,7 +22,8 @@ def expand(kwargs: Mapping[str, Any]) -> list[dict[str, Any]]:
     other setting may be a list then.
 
     Raises:
-        ValueError: for lists that hold anything but whole numbers and words, or nothing at all.
+        ValueError: for lists that hold anything but whole numbers and words, or nothing at all, and
+            for a Wait string that no run would put in.
     """
     for name in (_CAP, _WAITS, _LIMIT):
         _check(name, kwargs.get(name))
@@ -39,6 +41,12 @@ def expand(kwargs: Mapping[str, Any]) -> list[dict[str, Any]]:
         pairs = [(caps, n) for n in waits]
     else:
         pairs = [(caps, waits)]
+    prolonged = kwargs.get(_LEAST) or any(n != 0 for _, n in pairs)
+    if kwargs.get(_TEXT) is not None and not prolonged:
+        raise ValueError(
+            f"{_TEXT} has no effect without Waits: set {_WAITS} (how many) or {_LEAST} (until "
+            f"when), or remove {_TEXT}"
+        )
     return [{**kwargs, _CAP: cap, _WAITS: n} for cap, n in dict.fromkeys(pairs)]
 
 

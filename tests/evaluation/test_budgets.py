@@ -25,6 +25,16 @@ def test_one_list_keeps_the_other_setting():
     assert budgets(thinking_n_ignore=[0, 1], max_tokens_thinking=9) == [(9, 0), (9, 1)]
 
 
+@pytest.mark.parametrize("waits", [{}, {"thinking_n_ignore": 0}, {"thinking_n_ignore": [0]}])
+@pytest.mark.parametrize("text", ["Hmm", "", ["Wait", "Hmm"]])
+def test_a_wait_string_without_waits_is_refused(waits, text):
+    kwargs = {"thinking_n_ignore_str": text, "max_tokens_thinking": [500, "auto"]}
+    with pytest.raises(ValueError, match=r"no effect without Waits: set thinking_n_ignore"):
+        expand({**kwargs, **waits})
+    assert len(expand({**kwargs, "min_tokens_thinking": 9})) == 2
+    assert len(expand({**kwargs, "thinking_n_ignore": [0, 2]})) == 3
+
+
 @pytest.mark.parametrize("name", ["max_tokens_thinking", "thinking_n_ignore", "control_limit"])
 def test_what_asks_for_no_run_or_for_nonsense_is_refused(name):
     with pytest.raises(ValueError, match=f"{name} asks for no run"):
