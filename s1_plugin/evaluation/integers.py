@@ -11,6 +11,11 @@ _INTEGER = re.compile(r"(?<![\w./^\\-])-?\d+(?:,\d{3})*(?:\.0+)?(?![\w/^]|\.\d|,
 # What may stand around an integer without changing it.
 _DECORATION = re.compile(r"\\(?:text|mathrm|textbf|mathbf)\s*\{|\\[,;!: ()]|[{}$]")
 _DEGREES = re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ)")
+# "12th", "12^{th}", "12^{\text{th}}": an ordinal is its number.
+_ORDINAL = re.compile(
+    r"(?<=\d)\^?\{?(?:\\(?:text|mathrm|textsuperscript) ?\{|\\rm )?"
+    r"(?:st|nd|rd|th)(?![A-Za-z])\}{0,2}"
+)
 _SCRIPT = re.compile(r"[\^_]\s*\{[^{}]*\}")
 _CALCULATION = re.compile(r"[^=]*(?:[+×*·]|\\times|\\cdot|\d\s*[-−/]\s*\d)[^=]*=")
 _LEADING = re.compile(r"[\s$*\\(\[{]*-?\d")
@@ -40,7 +45,8 @@ def extract_integer(answer: str | None) -> int | None:
 
 
 def _integers(text: str) -> list[int]:
-    plain = _DEGREES.sub(" ", text.replace("{,}", ",").replace("\\!", ""))
+    plain = _ORDINAL.sub(" ", text.replace("{,}", ",").replace("\\!", ""))
+    plain = _DEGREES.sub(" ", plain)
     plain = _DECORATION.sub(" ", _SCRIPT.sub("^", plain))
     # int() refuses absurd lengths; no integer answer of ours has 20 digits
     digits = (n.split(".")[0].replace(",", "") for n in _INTEGER.findall(plain))

@@ -50,6 +50,18 @@ from s1_plugin.evaluation.integers import extract_integer
         ("Answer: 20 = 5 × 4", 20),
         ("\\boxed{m+n = 23}", 23),
         ("\\boxed{20 = 5 \\times 4}", None),
+        ("\\boxed{12^{\\mathrm{th}}}", 12),
+        ("\\boxed{12^{\\text{th}}}", 12),
+        ("\\boxed{12^\\text{th}}", 12),
+        ("\\boxed{22^{nd}}", 22),
+        ("\\boxed{12th}", 12),
+        ("\\boxed{12\\text{th}}", 12),
+        ("\\boxed{\\text{the } 1^{\\mathrm{st}} \\text{ day}}", 1),
+        ("Answer: the 3rd", 3),
+        ("\\boxed{12^{t}}", None),
+        ("\\boxed{12 this}", 12),
+        ("\\boxed{2^{10}}", None),
+        ("\\boxed{12theta}", None),
     ],
 )
 def test_integers(answer, value):
