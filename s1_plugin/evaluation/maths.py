@@ -152,11 +152,15 @@ def _named(text: str) -> str:
     return str(VERIFIER.ask("name", text).get("name", ""))
 
 
-def readable(gold: str) -> bool:
-    """Whether math-verify reads ``gold``; if not, only the same text is right."""
+def unreadable(gold: str) -> str:
+    """Why math-verify does not read ``gold``, so that only the same text is right; "" if it does.
+    Other than the reasons of `compare`: "it is no formula"."""
     from s1_plugin.evaluation.verifier import VERIFIER
 
-    return not _unfit(gold) and bool(VERIFIER.ask("parse", gold).get("parsed"))
+    if why := _unfit(gold):
+        return why
+    reply = VERIFIER.ask("parse", gold)
+    return "" if reply.get("parsed") else reply.get("trouble") or "it is no formula"
 
 
 def _unfit(text: str) -> str:
