@@ -13,6 +13,7 @@ import json
 import os
 import threading
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,7 @@ class Judge:
     @classmethod
     def from_environment(cls) -> Judge | None:
         """The judge that ``S1_JUDGE_URL`` and ``S1_JUDGE_MODEL`` ask for; None if they are not set.
+        That there is one is said, once: they may be left over from another evaluation.
 
         Raises:
             ValueError: if only one of the two is set.
@@ -90,7 +92,9 @@ class Judge:
             )
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         cache = Path(os.environ.get(CACHE) or home / "s1-plugin" / "judge")
-        return cls(url, model, cache, os.environ.get(KEY, "").strip())
+        found = cls(url, model, cache, os.environ.get(KEY, "").strip())
+        _tell(model)
+        return found
 
     def grade(self, question: str, answer: str | None, gold: str, kind: str) -> Verdict:
         """The rules' grade, or where that is wrong the grade of what the judge reads in ``answer``.
@@ -177,6 +181,14 @@ class Judge:
                     f"stand, counted as judge_failed. Check {URL}, {MODEL} and {KEY}; what it has "
                     "replied so far is kept"
                 )
+
+
+@lru_cache
+def _tell(model: str) -> None:
+    say(
+        f"answers that the rules find wrong are read by a judge, {model} ({URL} is set); unset "
+        f"{URL} and {MODEL} to grade by the rules alone"
+    )
 
 
 def _content(event: dict[str, Any]) -> str:

@@ -122,7 +122,7 @@ def test_a_wrong_key_is_not_tried_again(server, judge, capsys):
     assert "sk-secret" not in capsys.readouterr().err
 
 
-def test_settings(monkeypatch, tmp_path):
+def test_settings(monkeypatch, tmp_path, capsys):
     monkeypatch.delenv("S1_JUDGE_URL", raising=False)
     monkeypatch.delenv("S1_JUDGE_MODEL", raising=False)
     assert Judge.from_environment() is None
@@ -133,6 +133,11 @@ def test_settings(monkeypatch, tmp_path):
     monkeypatch.setenv("S1_JUDGE_CACHE", str(tmp_path))
     made = Judge.from_environment()
     assert made.url == "http://localhost:1/v1/chat/completions" and made.cache == tmp_path
+    monkeypatch.setenv("S1_JUDGE_MODEL", "left-over")
+    capsys.readouterr()
+    assert Judge.from_environment() and Judge.from_environment()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "read by a judge, left-over" in line and "unset S1_JUDGE_URL" in line
     monkeypatch.setenv("S1_JUDGE_URL", "localhost:1")
     with pytest.raises(ValueError, match="is not an address"):
         Judge.from_environment()
