@@ -35,8 +35,9 @@ def check_tasks(tasks: tuple[str, ...], include_path: str | None) -> None:
         # s1_nano makes its own problems: that it can be checked says nothing of the others.
         counts[verdict] += named != [] or name != "s1_nano"
     click.echo(
-        f"{counts['good']} tasks grade all of their right answers, {counts['bad']} do not, "
-        f"{counts['not loaded']} could not be checked{'' if named else ' (s1_nano not counted)'}"
+        f"tasks that grade all of their right answers as right: {counts['good']}; that do not: "
+        f"{counts['bad']}; not checked: {counts['not loaded']}"
+        f"{'' if named else ' (s1_nano not counted)'}"
     )
     if counts["bad"]:
         raise click.ClickException(

@@ -51,7 +51,10 @@ def evaluate(model, problems, out, task, *gen_kwargs):
         S1_EVAL_DATA=str(problems),
     )  # fmt: skip
     (path,) = out.rglob("results_*.json")
-    return json.loads(path.read_text())["results"][task], samples(out)
+    results = json.loads(path.read_text())
+    told = results["configs"][task]["metadata"]
+    assert told["problems_from"].startswith(str(problems)) and len(told["problems_sha256"]) == 64
+    return results["results"][task], samples(out)
 
 
 def test_gpqa_asks_with_the_authors_prompt(model, problems, tmp_path):
