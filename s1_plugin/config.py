@@ -34,6 +34,11 @@ class S1Config(BaseModel):
         description="What to do with rows that have no question, trace or answer: "
         "stop with a list, or skip them and say how many.",
     )
+    weights: Literal["float32"] | None = Field(
+        default=None,
+        description="float32: keep the weights, and so the optimiser's states, in float32 under "
+        "`bf16: true` too, as the paper's authors did. Not set: as axolotl loads them.",
+    )
     nano: NanoConfig | None = Field(
         default=None,
         description="Make the nano world before training (see axolotl_configs/s1_nano.yaml).",

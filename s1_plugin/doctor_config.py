@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from s1_plugin import counts, files, records
+from s1_plugin import counts, files, precision, records
 from s1_plugin.config import S1Config, parse
 from s1_plugin.doctor import Finding, found, guarded, task_names
 from s1_plugin.encoding import TextEncoder
@@ -61,6 +61,11 @@ def _settings(cfg: dict, settings: S1Config) -> Iterator[Finding]:
             "add `plugins: [s1_plugin.S1Plugin]`",
         )
     yield Finding("ok", f"s1 block: format {settings.format}, bad rows: {settings.bad_rows}")
+    arrives, sentence = precision.of_config(cfg, settings.weights)
+    if arrives:
+        yield Finding("ok", sentence)
+    else:
+        yield Finding("fail", sentence, precision.REMEDY)
     if cfg.get("train_on_inputs"):
         yield Finding("fail", "train_on_inputs contradicts s1", "remove `train_on_inputs`")
     strategy = cfg.get("excess_length_strategy")

@@ -55,6 +55,14 @@ class S1Plugin(BasePlugin):
         if cfg.seed is not None:
             set_seed(int(cfg.seed))
 
+    def post_model_load(self, cfg: Any, model: Any) -> None:
+        """Casts the weights to float32 if asked to."""
+        from s1_plugin import precision
+
+        if parse(cfg.s1).weights == "float32":
+            count = precision.use_float32(model)
+            say(f"{count:,} weights are trained in float32")
+
     def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[Any]:
         """Lets the trained model be saved as it is to be used: with a key-value cache, which
         axolotl turns off for training. Without it every token would cost as much as all before."""
