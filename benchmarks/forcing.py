@@ -88,7 +88,7 @@ def steps(engine: Any, pairs: int) -> None:
 def rounds(engine: Any, folder: Path, base: Path, repeats: int) -> None:
     """Prints (b)."""
     encoder = TextEncoder(AutoTokenizer.from_pretrained(base))
-    ending_model(folder, base, encoder, SHARE)
+    ending_model(folder, base, encoder, SHARE, engine.LAYERS)
     chance = random.Random(SEED)
     questions = [
         "+".join(str(chance.randint(0, 9)) for _ in range(chance.randint(2, 40)))

@@ -35,10 +35,6 @@ SHAPES = {
     "max_position_embeddings": 2048,
 }
 BATCH = 8  # of (a)
-#: Of (b)'s model: Qwen2.5-0.5B's layers, but fewer, so that hundreds of steps take seconds. In a
-#: much smaller model a step's time is the engine's work for each row rather than the model's
-#: weights, as it never is in a model that one would use.
-LAYERS = 6
 
 
 @dataclass
@@ -111,12 +107,13 @@ def lock_step(
     return tokens
 
 
-def ending_model(folder: Path, base: Path, encoder: TextEncoder, share: float) -> Any:
+def ending_model(folder: Path, base: Path, encoder: TextEncoder, share: float, layers: int) -> Any:
     """Saves a random model to ``folder`` that draws ``<|im_end|>`` in a ``share`` of all places.
 
     Left to itself a random model never ends its thinking, or always does. The output row of the
     end token is a random direction, as long as needed for it to win in that share of places. So
-    rounds are of every length, as geometric draws are.
+    rounds are of every length, as geometric draws are. Its ``layers`` are Qwen2.5-0.5B's, but
+    fewer, so that hundreds of steps take seconds.
     """
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
@@ -126,7 +123,7 @@ def ending_model(folder: Path, base: Path, encoder: TextEncoder, share: float) -
         **SHAPES
         | {
             "vocab_size": len(encoder.tokenizer),
-            "num_hidden_layers": LAYERS,
+            "num_hidden_layers": layers,
             "tie_word_embeddings": False,
         },
         head_dim=64,

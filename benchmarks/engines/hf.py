@@ -26,6 +26,10 @@ transformers.logging.disable_progress_bar()
 versions = f"transformers {transformers.__version__}, torch {torch.__version__}"
 
 
+#: Of (b)'s model.
+LAYERS = 2
+
+
 class Steps:
     """(a): a model of Qwen2.5-0.5B's shapes with random weights."""
 
@@ -91,6 +95,7 @@ class Rounds:
     """(b)."""
 
     def __init__(self, folder: Path, encoder: TextEncoder, prompts: Sequence[list[int]]) -> None:
+        torch.set_num_threads(1)  # as fast for a batch of 8, and steadier
         self.model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
         self.prompts, self.ends_with_newline = prompts, newline_test(encoder.tokenizer)
         self.vocabulary = len(encoder.tokenizer)

@@ -27,6 +27,9 @@ from s1_plugin.forcing import vllm_request
 from s1_plugin.forcing.budget import Budget, Plan
 from s1_plugin.formats import S1
 
+#: Of (b)'s model. With fewer, a step's time is the engine's work for each row rather than the
+#: model's weights, as it never is in a model that one would use.
+LAYERS = 6
 #: Tokens in a block of the prefix cache; the least that vLLM's CPU attention takes.
 BLOCK = 32
 
