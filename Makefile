@@ -35,7 +35,7 @@ lint: setup  ## ruff and mypy
 	$(BIN)/mypy
 
 test: setup $(VENV)-latest/.ready lint  ## the tests (unit and end to end)
-	S1_LATEST_PYTHON=$(abspath $(VENV)-latest/bin/python) $(BIN)/pytest
+	S1_DEMO_DIR=$(CURDIR)/build/demo S1_LATEST_PYTHON=$(abspath $(VENV)-latest/bin/python) $(BIN)/pytest
 
 test-full: setup $(VENV)-latest/.ready lint  ## the tests with the complete grids
 	S1_TEST_FULL=1 S1_LATEST_PYTHON=$(abspath $(VENV)-latest/bin/python) $(BIN)/pytest
@@ -60,8 +60,9 @@ $(VENV)-vllm/.ready: pyproject.toml tests/vllm/constraints.txt eval_tasks/*
 	$(VENV)-vllm/bin/python tests/vllm/alias.py
 	touch $@
 
+# The nano model in it is the one that `make test` or `make demo` has trained.
 test-vllm: $(VENV)-vllm/.ready  ## the tests that need vLLM (a CPU build, in an environment of its own)
-	S1_NANO_MODEL="$(wildcard $(CURDIR)/outputs/nano/model)" $(VENV)-vllm/bin/python -m pytest tests/vllm
+	S1_NANO_MODEL="$(firstword $(wildcard $(addsuffix /outputs/nano/model,$(CURDIR)/build/demo $(CURDIR))))" $(VENV)-vllm/bin/python -m pytest tests/vllm
 
 bench: setup  ## the benchmarks, each printing a ratio (on a GPU, where there is one)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done

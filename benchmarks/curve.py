@@ -33,7 +33,7 @@ os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
 
 import torch
-from engines import interval, paced
+from engines import Targets, interval, paced
 from transformers import AutoTokenizer
 
 from s1_plugin import __version__
@@ -176,6 +176,17 @@ def table(lm: Any, driver: Any, asked: list[list[Request]], repeats: int) -> Non
         f"{one.seconds:6.2f} s; {sum(same)} of {len(same)} responses are those of separate runs"
     )
     ratios = [sum(c.seconds for c in e) / s.seconds for s, e in zip(shared, alone, strict=True)]
+    targets = Targets()
+    targets("thinking at most 1.02 times the longest run's", one.thinking <= 1.02 * longest)
+    targets("thinking 6 times fewer than separately", thinking >= 6 * one.thinking)
+    targets(
+        "all tokens 3.5 times fewer",
+        thinking + answers >= 3.5 * (one.thinking + one.answers),
+    )
+    targets(
+        "wall time 3 times less", driver.__name__.endswith("vllm") or statistics.median(ratios) >= 3
+    )
+    targets("the responses of separate runs", all(same))
     print(
         f"thinking tokens: {one.thinking / longest:.3f} times the longest run's, "
         f"{thinking / one.thinking:.2f} times fewer than separately\n"
@@ -183,6 +194,7 @@ def table(lm: Any, driver: Any, asked: list[list[Request]], repeats: int) -> Non
         f"wall time: {interval(ratios)} times less (median of {repeats} pairs: shared "
         f"{statistics.median(c.seconds for c in shared):.2f} s)"
     )
+    targets.check()
 
 
 if __name__ == "__main__":

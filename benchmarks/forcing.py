@@ -31,7 +31,7 @@ if "vllm" in sys.argv:  # its CPU build is many times slower with as many thread
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-from engines import BATCH, Made, ending_model, interval, plans_of
+from engines import BATCH, Made, Targets, ending_model, interval, plans_of
 from transformers import AutoTokenizer
 
 from s1_plugin import __version__
@@ -40,6 +40,9 @@ from s1_plugin.formats import S1
 from s1_plugin.nano import world
 
 SEED, PROMPTS, CAP, SHARE = 0, 8, 250, 0.04
+
+
+targets = Targets()
 
 
 def main() -> None:
@@ -64,6 +67,7 @@ def main() -> None:
             steps(engine.Steps(Path(folder) / "shapes", base), options.pairs)
         if options.only != "a":
             rounds(engine, Path(folder) / "ending", base, options.repeats)
+    targets.check()
 
 
 def steps(engine: Any, pairs: int) -> None:
@@ -77,6 +81,7 @@ def steps(engine: Any, pairs: int) -> None:
             took = {forced: engine.step(forced, sample) for forced in order}
             ratios.append(took[True] / took[False])
             plain.append(took[False])
+        targets(f"(a), sample={sample}: at most 1.05", statistics.median(ratios) <= 1.05)
         print(
             f"(a) {'temperature 0.7' if sample else 'greedy'}, batch {BATCH}: a step takes "
             f"{1000 * statistics.median(plain):.0f} ms without forcing; with forcing "
@@ -109,6 +114,8 @@ def rounds(engine: Any, folder: Path, base: Path, repeats: int) -> None:
         rows = [first[arm].tokens for arm in runs]
         same = sum(a == b == c for a, b, c in zip(*rows, strict=True))
         took = {arm: [made.seconds for made in list_] for arm, list_ in runs.items()}
+        speedup = statistics.median(b / a for a, b in zip(took["one"], took["cached"], strict=True))
+        targets(f"(b), {waits} Waits", speedup >= (1.5 if waits == 4 else 1.0) and same == PROMPTS)
         ratio = {
             arm: interval([b / a for a, b in zip(took["one"], took[arm], strict=True)])
             for arm in ("cached", "fresh")

@@ -203,6 +203,9 @@ def main() -> None:
             )
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    broken = [r for r in rows if r["device_us"] > max(100.0, 0.02 * r["step_us"])]
+    if broken:
+        raise SystemExit(f"{len(broken)} cases take more than 100 us and 2 % of a 32B step")
 
 
 if __name__ == "__main__":

@@ -154,3 +154,21 @@ def interval(values: list[float], draws: int = 2000) -> str:
     medians = sorted(statistics.median(chance.choices(values, k=len(values))) for _ in range(draws))
     low, high = medians[int(0.025 * draws)], medians[int(0.975 * draws)]
     return f"{statistics.median(values):.3f} ({low:.3f} to {high:.3f})"
+
+
+class Targets:
+    """What a benchmark must show; `check` says what was missed, and ends with status 1 if any."""
+
+    def __init__(self) -> None:
+        self.missed: list[str] = []
+
+    def __call__(self, what: str, met: bool) -> None:
+        """Notes a target."""
+        if not met:
+            self.missed.append(what)
+
+    def check(self) -> None:
+        """Prints the targets that were missed, and leaves with them."""
+        if self.missed:
+            raise SystemExit("MISSED: " + "; ".join(self.missed))
+        print("all targets met")

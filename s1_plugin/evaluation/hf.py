@@ -35,22 +35,38 @@ _AUTO_BATCH = 64
 
 def identity(lm: Any) -> dict[str, Any]:
     """What the model's responses depend on, but for the requests."""
-    config = lm.model.config
-    names = [lm.pretrained, lm.peft, lm.delta]
+    config, tokenizer = lm.model.config, lm.tokenizer.name_or_path
+    given = isinstance(lm.pretrained, str)  # else it is a model that somebody made
     return {
-        "name": str(lm.pretrained),
+        "name": lm.pretrained if given else type(lm.model).__name__,
         "engine": ["transformers", version("transformers"), version("torch")],
-        "model": [(name, stamp(name)) for name in map(str, filter(None, names))],
+        "model": [(n, stamp(n)) for n in (lm.pretrained, lm.peft, lm.delta) if isinstance(n, str)],
         "revision": [lm.revision, getattr(config, "_commit_hash", None)],
-        "config": config.to_dict(),  # dtype and quantisation are in it
+        "class": [type(lm.model).__name__, getattr(config, "_attn_implementation", None)],
+        "config": config.to_dict(),  # quantisation is in it
         "dtype": str(lm.model.dtype),
-        "tokenizer": [lm.tokenizer.name_or_path, stamp(lm.tokenizer.name_or_path)],
+        # Of one name there may be several models: subfolders, checkpoints, quantisations.
+        "weights": [_sample(weights) for weights in lm.model.parameters()],
+        "tokenizer": [tokenizer, stamp(tokenizer)],
         "max_length": int(lm.max_length),
     }
 
 
+def _sample(weights: torch.Tensor, count: int = 4) -> list[float]:
+    """A few of ``weights``, spread over them; none of those that are not here (offloaded)."""
+    if weights.is_meta or not weights.numel():
+        return []
+    flat = weights.detach().flatten()
+    return flat[:: max(1, flat.numel() // count)][:count].float().tolist()
+
+
 def run(lm: Any, requests: Sequence[Request], journal: Journal | None = None) -> list[Response]:
     """Responses to ``requests`` in order; batched by length, with a progress bar."""
+    if getattr(lm, "mixed_precision_dtype", None) is not None:
+        raise ValueError(
+            "mixed_precision_dtype is lm-eval's own way to generate, which budget forcing does not "
+            "take; set dtype in --model_args instead"
+        )
     encoder = TextEncoder(lm.tokenizer)
     wanted = [job_of(request, encoder, int(lm.max_length)) for request in requests]
     work = Work(wanted, encoder, newline_test(lm.tokenizer), journal)
@@ -83,9 +99,9 @@ class _Batches:
                 try:
                     self._generate(batch, forks)
                 except torch.OutOfMemoryError:
-                    if self.size == 1 or not self.auto:
+                    if len(batch) == 1 or not self.auto:
                         raise
-                    self.size //= 2
+                    self.size = len(batch) // 2
                     torch.cuda.empty_cache()
                     tqdm.write(f"[s1-plugin] out of memory: batch size {self.size}")
                     members = [job for job in batch if job.response is None] + members

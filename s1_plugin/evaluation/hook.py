@@ -25,6 +25,7 @@ REQUEST_TYPE = "s1_budget_forcing"
 DRIVERS = {
     "HFLM": "s1_plugin.evaluation.hf",
     "LocalCompletionsAPI": "s1_plugin.evaluation.openai",
+    "OpenAICompletionsAPI": "s1_plugin.evaluation.openai",
     "VLLM": "s1_plugin.evaluation.vllm",
 }
 
@@ -55,11 +56,10 @@ def generate(lm: Any, instances: list[Any]) -> list[str]:
 
 @contextmanager
 def _driver(lm: Any, allow_unforced: bool) -> Iterator[rejection.Driver]:
-    kinds = [kind.__name__ for kind in type(lm).__mro__]
-    # Chat endpoints, although lm-eval derives their class from the completions.
-    forcible = [] if any("Chat" in kind for kind in kinds) else [k for k in kinds if k in DRIVERS]
-    if forcible:
-        module = import_module(DRIVERS[forcible[0]])
+    # The class itself: one derived from it generates in a way of its own (a steered model, a chat
+    # endpoint), which a driver would go round.
+    if type(lm).__name__ in DRIVERS:
+        module = import_module(DRIVERS[type(lm).__name__])
         with closing(journal_of(module.identity(lm))) as journal:
             yield lambda wanted: module.run(lm, wanted, journal)
     elif allow_unforced:

