@@ -39,6 +39,12 @@ class S1Config(BaseModel):
         description="float32: keep the weights, and so the optimiser's states, in float32 under "
         "`bf16: true` too, as the paper's authors did. Not set: as axolotl loads them.",
     )
+    loss: Literal["sequence"] | None = Field(
+        default=None,
+        description="sequence: average the loss per sequence, then over sequences, as the paper "
+        "does, whatever the micro-batch and the packing. Not set: as axolotl does, which is the "
+        "same with micro_batch_size 1 and without sample_packing.",
+    )
     nano: NanoConfig | None = Field(
         default=None,
         description="Make the nano world before training (see axolotl_configs/s1_nano.yaml).",

@@ -63,6 +63,14 @@ class S1Plugin(BasePlugin):
             count = precision.use_float32(model)
             say(f"{count:,} weights are trained in float32")
 
+    def post_trainer_create(self, cfg: Any, trainer: Any) -> None:
+        """Gives the trainer the paper's objective if asked to."""
+        from s1_plugin import loss
+
+        if parse(cfg.s1).loss == "sequence":
+            loss.install(trainer)
+            say("the loss is averaged per sequence, then over sequences")
+
     def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[Any]:
         """Lets the trained model be saved as it is to be used: with a key-value cache, which
         axolotl turns off for training. Without it every token would cost as much as all before."""
