@@ -9,8 +9,12 @@ pytest.importorskip("vllm", reason="needs vLLM, in an environment of its own: ma
 
 import torch
 
+from s1_plugin.encoding import TextEncoder
+from tests.forcing.test_openai import against_oracle
 from tests.vllm.engine import start
+from tests.vllm.server import serve
 from tests.vllm.test_parity import compare
+from tests.vllm.test_rounds import grid, rounds
 
 
 @pytest.fixture(scope="module")
@@ -35,3 +39,19 @@ def test_greedy_equals_the_multi_round_procedure(folder):
     seen = compare(llm, model, tokenizer, questions, cells, 90)
     assert min(seen["natural"], seen["cap"], seen["waits"]) >= 100, seen
     assert seen["ties"] <= seen["compared"] // 100, seen
+
+
+def test_so_do_rounds_of_completion_requests(folder, tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from s1_plugin.nano.task import problems
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    encoder = TextEncoder(tokenizer)
+    questions = [problem.question for problem in problems(40, 0, "test")]
+    jobs = grid(encoder, questions, (5, 60), range(3), 90)
+    with serve(folder, tmp_path / "server.log") as url:
+        got, _ = rounds(url, encoder, jobs)
+    seen = against_oracle(model, tokenizer, jobs, got)
+    assert min(seen["natural"], seen["cap"], seen["waits"]) >= 100, seen
