@@ -11,9 +11,10 @@ kept it (https://github.com/simplescaling/s1, train/sft.py).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 #: Optimisers that keep what a bfloat16 weight cannot hold: optimi by Kahan summation, torchao's
 #: by stochastic rounding where asked, and the flash ones by correction terms.
