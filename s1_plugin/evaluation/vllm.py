@@ -12,9 +12,13 @@ still in the engine's cache.
 from __future__ import annotations
 
 import hashlib
+import os
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from s1_plugin.console import say
@@ -37,6 +41,9 @@ _WHERE = (
     "seed",
     "max_num_seqs",
 )
+
+#: An engine inside a Ray worker must not start Ray workers.
+_RAY = ("distributed_executor_backend",)
 
 
 def identity(lm: Any) -> dict[str, Any]:
@@ -96,7 +103,6 @@ class Engine:
 
     def make(self, jobs: Sequence[Job], work: Work, progress: Progress) -> None:
         """Generates what ``jobs`` lack, and what follows from that."""
-        follow = (self._stream, self._waves)[self.lm.data_parallel_size > 1]
 
         def arrived(asked: _Asked, output: Any) -> list[_Asked]:
             progress.tokens(len(output.token_ids))
@@ -105,7 +111,7 @@ class Engine:
             return [self._ask(job) for job in work.finished(asked.job)]
 
         try:
-            follow([self._ask(job) for job in jobs], arrived)
+            self._stream([self._ask(job) for job in jobs], arrived)
         finally:
             vllm_request.forget(self._traces)
 
@@ -135,17 +141,6 @@ class Engine:
         finally:
             if open_:  # something failed, or somebody interrupted
                 llm.llm_engine.abort_request(list(open_))
-
-    def _waves(self, asked: list[_Asked], arrived: Callable[..., list[_Asked]]) -> None:
-        """Wave by wave: with several engines lm-eval loads the model for each call."""
-        while asked:
-            outputs = self.lm._model_generate(
-                [one.ids for one in asked],
-                generate=True,
-                sampling_params=[one.params for one in asked],
-            )
-            pairs = zip(asked, outputs, strict=True)
-            asked = [more for one, output in pairs for more in arrived(one, output.outputs[0])]
 
     def _ask(self, job: Job, begun: tuple[Thinking, list[int]] | None = None) -> _Asked:
         """The next request for ``job``; ``begun`` is what the rounds before have made."""
@@ -255,16 +250,14 @@ class Engine:
         return {**sampling, "seed": int.from_bytes(digest, "big") >> 1}
 
 
-def run(lm: Any, requests: Sequence[Request], journal: Journal | None = None) -> list[Response]:
-    """Responses to ``requests`` in order."""
+def run(
+    lm: Any, requests: Sequence[Request], journal: Journal | None = None, shown: bool = True
+) -> list[Response]:
+    """Responses to ``requests`` in order; with a progress bar if it is to be ``shown``."""
+    if lm.data_parallel_size > 1:
+        return _replicas(lm, requests, journal)
     engine = Engine(lm)
-    if not engine.forces:
-        if lm.data_parallel_size > 1:
-            raise ValueError(
-                "without budget forcing inside the engine, data_parallel_size > 1 would load the "
-                "model anew for every round; give --model_args as JSON with "
-                f'"logits_processors": ["{vllm_request.PROCESSOR}"]'
-            )
+    if not engine.forces and shown:
         say(
             "this vLLM engine was started without budget forcing: rounds of requests, which is "
             "slower. For one pass give --model_args as JSON with "
@@ -273,6 +266,51 @@ def run(lm: Any, requests: Sequence[Request], journal: Journal | None = None) ->
     wanted = [job_of(request, engine.encoder, int(lm.max_length)) for request in requests]
     work = Work(wanted, engine.encoder, engine.ends_with_newline, journal)
     todo = work.begin()
-    with Progress(work) as progress:
+    with Progress(work, shown) as progress:
         engine.make(todo, work, progress)
     return work.responses()
+
+
+def _replicas(lm: Any, requests: Sequence[Request], journal: Journal | None) -> list[Response]:
+    """``data_parallel_size`` engines, each in a Ray worker with GPUs of its own, as lm-eval starts
+    them. Each gets all budgets of its questions, and writes a journal file of its own."""
+    import ray
+
+    questions: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for i, request in enumerate(requests):
+        questions[request.context, request.sample].append(i)
+    count = lm.data_parallel_size
+    shares = [
+        [i for members in list(questions.values())[rank::count] for i in members]
+        for rank in range(count)
+    ]
+    names = ("model_args", "tokenizer", "_config", "lora_request", "max_length")
+    settings = {name: getattr(lm, name) for name in names}
+    folder = journal.folder if journal else None
+    replica = ray.remote(num_gpus=lm.tensor_parallel_size)(_replica)
+    found: dict[int, Response] = {}
+    try:
+        waiting = [
+            replica.remote(settings, [requests[i] for i in share], folder, rank == 0)
+            for rank, share in enumerate(shares)
+            if share
+        ]
+        for share, responses in zip(filter(None, shares), ray.get(waiting), strict=True):
+            found.update(zip(share, responses, strict=True))
+    finally:
+        ray.shutdown()
+    return [found[i] for i in range(len(requests))]
+
+
+def _replica(
+    settings: dict[str, Any], requests: list[Request], folder: Path | None, first: bool
+) -> list[Response]:
+    """One of several engines, in its own process."""
+    from vllm import LLM
+
+    # What vLLM leaves in the environment about its own kind of data parallelism.
+    for name in [name for name in os.environ if name.startswith("VLLM_DP_")]:
+        del os.environ[name]
+    arguments = {k: v for k, v in settings["model_args"].items() if k not in _RAY}
+    lm = SimpleNamespace(**settings, model=LLM(**arguments), data_parallel_size=1)
+    return run(lm, requests, Journal(folder) if folder else None, first)

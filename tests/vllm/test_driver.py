@@ -64,3 +64,38 @@ def test_a_request_that_the_engine_refuses_fails_alone(engine):
     record(None, "no such thing")
     assert engine._take(asked, SimpleNamespace(token_ids=[], finish_reason="stop"))
     assert longest.response.ended == "failed" and "no such thing" in longest.response.error
+
+
+def test_engines_in_parallel_share_the_questions_and_the_journal(small, tmp_path):
+    """lm-eval's own class with `data_parallel_size`; Ray is told of two GPUs that are not there."""
+    ray = pytest.importorskip("ray", reason="needs Ray: pip install ray")
+    from lm_eval.models.vllm_causallms import VLLM
+
+    from s1_plugin.evaluation.budgets import expand
+    from s1_plugin.evaluation.journal import Journal
+
+    budgets = {"max_tokens_thinking": [4, 30], "thinking_n_ignore": [2], "max_gen_toks": 200}
+    found, files = {}, {}
+    for engines in (1, 2, 2):
+        lm = VLLM(
+            str(small[0]),
+            dtype="float32",
+            max_model_len=1024,
+            max_num_seqs=16,
+            batch_size="auto",
+            data_parallel_size=engines,
+            logits_processors=[vllm_request.PROCESSOR],
+        )
+        requests = []
+        for question in ("1+1", "2+2", "3+3"):
+            context = lm.tokenizer.apply_chat_template(
+                [{"role": "user", "content": question}], tokenize=False, add_generation_prompt=True
+            )
+            requests += [request(context, question, how) for how in expand(budgets)]
+        if engines > 1:
+            ray.init(num_cpus=2, num_gpus=engines, include_dashboard=False)
+        got = driver.run(lm, requests, Journal(tmp_path / str(engines)))
+        assert found.setdefault(engines, got) == got
+        written = sorted((tmp_path / str(engines)).iterdir())
+        assert files.setdefault(engines, written) == written  # the third run has written nothing
+    assert found[1] == found[2] and len(files[2]) == 2
