@@ -5,7 +5,6 @@ Those of the installation are here, those of a config in `doctor_config`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -29,10 +28,14 @@ def guarded(check: Callable[..., Iterator[Finding]], *args: Any) -> Iterator[Fin
         yield Finding("fail", f"{name}: {type(error).__name__}: {error}")
 
 
-def check_installation() -> Iterator[Finding]:
-    """Packages, the plugin, and whether lm-eval sees the tasks."""
+def check_installation(telemetry: str | None = None) -> Iterator[Finding]:
+    """Packages, the plugin, and whether lm-eval sees the tasks.
+
+    Args:
+        telemetry: ``AXOLOTL_DO_NOT_TRACK`` as it was set before this command.
+    """
     yield from guarded(_packages)
-    yield from guarded(_plugin)
+    yield from guarded(_plugin, telemetry)
     yield from guarded(_tasks)
 
 
@@ -66,7 +69,7 @@ def _packages() -> Iterator[Finding]:
         yield Finding("note", "no GPU here: nano trains, real models do not")
 
 
-def _plugin() -> Iterator[Finding]:
+def _plugin(telemetry: str | None) -> Iterator[Finding]:
     if found("axolotl") is None:
         return
     from axolotl.integrations.base import BasePlugin, load_plugin
@@ -75,7 +78,7 @@ def _plugin() -> Iterator[Finding]:
     if not isinstance(plugin, BasePlugin):
         yield Finding("fail", "s1_plugin.S1Plugin is no axolotl plugin", "reinstall s1-plugin")
     yield Finding("ok", "axolotl loads s1_plugin.S1Plugin")
-    if os.environ.get("AXOLOTL_DO_NOT_TRACK") != "1":
+    if telemetry != "1":
         yield Finding("note", "axolotl sends telemetry", "export AXOLOTL_DO_NOT_TRACK=1 to stop it")
 
 

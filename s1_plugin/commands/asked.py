@@ -139,8 +139,8 @@ class Vllm:
                 from vllm import LLM
             except ImportError as error:
                 raise ImportError(
-                    f"--engine vllm needs vLLM ({error}): pip install 's1-plugin[vllm]' into an "
-                    "environment of its own, or use --engine transformers"
+                    f"--engine vllm needs vLLM ({error}): in a checkout of s1-plugin, pip install "
+                    "'.[vllm]' into an environment of its own; or use --engine transformers"
                 ) from None
             from transformers import AutoConfig
 

@@ -65,7 +65,7 @@ def _checked(manager: Any, name: str) -> str:
             click.echo(f"  problem {number}: {why}")
         return "bad"
     except Exception as error:  # whatever keeps lm-eval from loading it
-        click.echo(f"{name}: not checked: {error}")
+        click.echo(f"{name}: not checked: {str(error).removeprefix(f'{name}: ')}")
         return "not loaded"
     for task in found:
         if not isinstance(task, S1Task):

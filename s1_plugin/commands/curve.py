@@ -105,6 +105,14 @@ def curve(
 
     if not folders and model is None:
         raise click.UsageError("give a DIR of samples, or --run MODEL --task NAME")
+    if model is None:
+        _unused("caps", "waits", "engine", "arguments")
+    elif not Path(model).is_dir() and (model.count("/") != 1 or model.startswith(("/", "."))):
+        # no hub id either
+        raise click.UsageError(f"--run {model}: there is no such folder")
+    same = {path.resolve() for path in folders} & {path.resolve() for path in compare}
+    if same:
+        raise click.UsageError(f"{min(same)} would be compared with itself")
     commands = []
     if model is not None:
         command = evaluation(model, tasks, caps, waits, engine, arguments, out / "samples")
@@ -120,16 +128,28 @@ def curve(
     except samples.SamplesError as error:
         raise click.ClickException(str(error)) from None
     names = ", ".join(dict.fromkeys(run.task for run in runs))
-    paths = report.write(
-        runs,
-        out,
-        title=title or f"Accuracy against thinking tokens: {names}",
-        commands=commands if not compare and len(folders) == 1 else [],
-    )
+    try:
+        paths = report.write(
+            runs,
+            out,
+            title=title or f"Accuracy against thinking tokens: {names}",
+            commands=commands if not compare and len(folders) == 1 else [],
+        )
+    except OSError as error:
+        raise click.ClickException(f"cannot write to {out}: {error}; choose --out") from None
     for line in [*table(runs), *words(paths["json"])]:
         click.echo(line)
     for path in paths.values():
         click.echo(str(path))
+
+
+def _unused(*names: str) -> None:
+    """Refuses options that were given and would do nothing."""
+    context = click.get_current_context()
+    for name in names:
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            option = {"arguments": "lm-eval"}.get(name, name)
+            raise click.UsageError(f"--{option} goes with --run MODEL only")
 
 
 def evaluation(

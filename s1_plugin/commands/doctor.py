@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import redirect_stderr
@@ -24,7 +25,11 @@ def doctor(config: str | None) -> None:
     from s1_plugin.doctor_config import check_config
 
     failures = 0
-    for finding in _quietly(chain(check_installation(), check_config(config) if config else [])):
+    telemetry = os.environ.get("AXOLOTL_DO_NOT_TRACK")  # what a training here would see
+    os.environ["AXOLOTL_DO_NOT_TRACK"] = "1"
+    for finding in _quietly(
+        chain(check_installation(telemetry), check_config(config) if config else [])
+    ):
         sign, colour = {"ok": ("ok  ", "green"), "note": ("note", "yellow")}.get(
             finding.status, ("FAIL", "red")
         )

@@ -18,8 +18,11 @@ _LETTER = re.compile(rf"([{LETTERS}])(?![A-Za-z0-9'’])")
 _ANOTHER = re.compile(
     rf"[\s)\]}}$*.]*(?:,|/|&|\band\b|\bor\b)[\s(\[{{$*]*(?:or\s|and\s)?[{LETTERS}](?![A-Za-z0-9])"
 )
-# A letter that stands alone: (C), **C**, "C)" at the beginning of a line, or a line of its own.
+# A letter that stands alone: (C), **C**, "C)" at the beginning of a line, a line of its own
+# ("Option C"), or one that is chosen in so many words ("I pick C").
 _ALONE = re.compile(
+    rf"\bI\s+(?:pick|choose|select)\s+(?:option\s+)?\(?([{LETTERS}])\b(?!['’])|"
+    rf"^[ \t]*[Oo]ption[ \t]+([{LETTERS}])[.)]?[ \t]*$|"
     rf"\(([{LETTERS}])\)|\*\*\(?([{LETTERS}])\b[).:]?|^[ \t]*([{LETTERS}])(?:[).][^\n]*)?[ \t]*$",
     re.MULTILINE,
 )

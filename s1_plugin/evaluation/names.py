@@ -14,13 +14,14 @@ APART = " · "
 
 
 def told_apart(runs: Sequence[Run]) -> list[Run]:
-    """``runs`` with names by which they can be told apart. Runs of a model that differ in their
-    sampling are not one curve; neither are those of which two have the same budget but stand in
-    different folders, or have different seeds."""
+    """``runs`` with names by which they can be told apart. Sampling is said: runs of a model that
+    differ in it are not one curve. Neither are those of which two have the same budget but stand
+    in different folders, or have different seeds."""
     ways: dict[tuple, set[str]] = defaultdict(set)
     for run in runs:
         ways[run.task, run.model].add(run.sampling)
-    several = {key for key, found in ways.items() if len(found) > 1}
+    # Greedy goes without saying, where all is greedy.
+    several = {key for key, found in ways.items() if found != {"greedy"}}
     found = _named(runs, several, lambda run: run.sampling)
     twice = _twice(found, lambda run: run.folder)
     folders = [run.folder for run in found if (run.task, run.model) in twice and run.folder]

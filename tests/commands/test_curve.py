@@ -40,10 +40,14 @@ def test_a_path_with_commas_and_spaces_stays_one_in_json(tmp_path):
     ("arguments", "wrong"),
     [
         ([], "give a DIR"),
-        (["--run", "m"], "needs --task"),
-        (["--run", "m", "--task", "t", "--caps", "", "--waits", ""], "--caps or --waits"),
-        (["--run", "m", "--task", "t", "--caps", "5,x"], "'x': give whole numbers or auto"),
-        (["--run", "m", "--task", "t", "--waits", "auto"], "'auto': give whole numbers"),
+        (["--run", "org/m"], "needs --task"),
+        (["--run", "m", "--task", "t"], "no such folder"),
+        ([".", "--caps", "5"], "--caps goes with --run MODEL only"),
+        ([".", "--lm-eval", "x"], "--lm-eval goes with --run MODEL only"),
+        ([".", "--compare", "."], "compared with itself"),
+        (["--run", "org/m", "--task", "t", "--caps", "", "--waits", ""], "--caps or --waits"),
+        (["--run", "org/m", "--task", "t", "--caps", "5,x"], "'x': give whole numbers or auto"),
+        (["--run", "org/m", "--task", "t", "--waits", "auto"], "'auto': give whole numbers"),
     ],
 )
 def test_wrong_options_are_refused_with_the_remedy(arguments, wrong):

@@ -29,7 +29,7 @@ COVERED = {
     "--gen_kwargs max_tokens_thinking=auto,thinking_n_ignore=2,thinking_n_ignore_str=Wait "
     "--batch_size 8 --output_path results --log_samples": "here, with nano",
     "s1 curve results --out curve": "here",
-    's1 ask outputs/nano/model "Last digit of the sum: a7 b3 c2 d8 e6" --waits 2': "here",
+    's1 ask outputs/nano/model "Last digit of the sum: a2 b6 c2 d2 e4 f7 g6" --waits 2': "here",
     "lm_eval run --model vllm --tasks s1_aime --apply_chat_template --batch_size auto "
     '--model_args \'{"pretrained": "outputs/s1/model", "tensor_parallel_size": 8, '
     '"logits_processors": ["s1_plugin.forcing.vllm:BudgetForcingProcessor"]}\' '

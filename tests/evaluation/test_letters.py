@@ -22,6 +22,8 @@ from s1_plugin.evaluation.letters import extract_letter
         ("Answer: To find it, we note (A) is wrong.\nHence (C).", "C"),
         ("I choose C.\n\n**C**", "C"),
         ("C", "C"),
+        ("I pick C, since option A is charged.", "C"),
+        ("Option C", "C"),
         # No answer is none, and never A.
         ("A proton is heavier.", None),
         ("Answer: A proton", None),

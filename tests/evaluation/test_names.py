@@ -36,7 +36,7 @@ def test_by_their_sampling():
     ]
     assert names(greedy, run("/a", do_sample=True)) == ["m · greedy", "m · temperature 1"]
     assert names(greedy, run("/a", temperature=0.0, seed=4, label="cap5")) == ["m", "m"]
-    assert names(run(task="t"), run(task="u", temperature=1.0)) == ["m", "m"]
+    assert names(run(task="t"), run(task="u", temperature=1.0)) == ["m", "m · temperature 1"]
 
 
 def test_rejection_sampling_is_not_greedy():
@@ -67,7 +67,7 @@ def test_a_run_without_a_file_keeps_its_name():
 
 def test_by_their_seeds():
     seeds = [run("/a", temperature=1.0, seed=n) for n in (1, 2)]
-    assert names(*seeds) == ["m · seed 1", "m · seed 2"]
+    assert names(*seeds) == ["m · temperature 1 · seed 1", "m · temperature 1 · seed 2"]
     # of different budgets they are one curve
     assert names(seeds[0], run("/a", "cap5", temperature=1.0, seed=2)) == ["m", "m"]
 
