@@ -69,7 +69,10 @@ def test_by_their_seeds():
     seeds = [run("/a", temperature=1.0, seed=n) for n in (1, 2)]
     assert names(*seeds) == ["m · temperature 1 · seed 1", "m · temperature 1 · seed 2"]
     # of different budgets they are one curve
-    assert names(seeds[0], run("/a", "cap5", temperature=1.0, seed=2)) == ["m", "m"]
+    assert names(seeds[0], run("/a", "cap5", temperature=1.0, seed=2)) == [
+        "m · temperature 1",
+        "m · temperature 1",
+    ]
 
 
 def test_short_names_keep_what_tells_apart():
