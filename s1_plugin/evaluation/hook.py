@@ -16,7 +16,7 @@ from typing import Any
 from s1_plugin.console import say
 from s1_plugin.evaluation import rejection
 from s1_plugin.evaluation.journal import journal_of
-from s1_plugin.evaluation.request import UNFORCED, request
+from s1_plugin.evaluation.request import UNFORCED, Request, request
 from s1_plugin.forcing.response import Response
 
 REQUEST_TYPE = "s1_budget_forcing"
@@ -41,6 +41,14 @@ def generate(lm: Any, instances: list[Any]) -> list[str]:
         RuntimeError: if every single request failed.
     """
     asked = [bool(instance.arguments[1].get(UNFORCED)) for instance in instances]
+    # First: a model in which nothing can be forced is refused as such, whatever else is asked.
+    with _driver(lm, allow_unforced=any(asked) and all(asked)) as run:
+        responses = rejection.sample(run, _requests(instances))
+    _tell_failures(responses)
+    return [json.dumps(r.to_json(), ensure_ascii=False) for r in responses]
+
+
+def _requests(instances: list[Any]) -> list[Request]:
     seen: dict[int, int] = {}
     requests = []
     for instance in instances:
@@ -48,10 +56,7 @@ def generate(lm: Any, instances: list[Any]) -> list[str]:
         sample = seen[id(instance)] = seen.get(id(instance), -1) + 1
         context, kwargs, question = instance.arguments
         requests.append(request(context, question, kwargs, sample))
-    with _driver(lm, allow_unforced=any(asked) and all(asked)) as run:
-        responses = rejection.sample(run, requests)
-    _tell_failures(responses)
-    return [json.dumps(r.to_json(), ensure_ascii=False) for r in responses]
+    return requests
 
 
 @contextmanager

@@ -83,3 +83,12 @@ def test_a_class_that_generates_in_its_own_way_is_refused(name):
     lm = object.__new__(type(name, (HFLM,), {}))
     with pytest.raises(NotImplementedError, match=f"{name}.*allow_unforced=true"):
         hook.generate(lm, [])
+
+
+def test_a_model_is_refused_before_its_requests_are_read():
+    """A chat endpoint's prompts are no text: that is not what is to be mended."""
+    from types import SimpleNamespace
+
+    instance = SimpleNamespace(arguments=(["not text"], {}, "1+1"))
+    with pytest.raises(NotImplementedError, match="allow_unforced=true"):
+        hook.generate(SimpleNamespace(), [instance])
