@@ -43,19 +43,3 @@ def test_results_are_those_of_transformers(way, tmp_path, small, want, nano_toke
     assert min(seen["natural"], seen["cap"], seen["waits"]) >= 50 and seen["ties"] <= 3, seen
     assert row["thinking_tokens@cap40,none"] <= 40
     assert ("rounds of requests" in done.stderr) == (way == "rounds")
-
-
-def test_a_second_run_generates_nothing(tmp_path, small):
-    settings = {
-        "pretrained": str(small[0]),
-        "dtype": "float32",
-        "max_model_len": 1024,
-        **RUNS["one pass"],
-    }
-    told = []
-    for number in (1, 2):
-        out = tmp_path / str(number) / "results"
-        out.parent.mkdir()
-        done = lm_eval(out, "vllm", json.dumps(settings), "--batch_size", "auto")[2]
-        told.append("360 of 360 responses were generated before" in done.stderr)
-    assert told == [False, True]
