@@ -89,6 +89,19 @@ def largest(plans: Sequence[Plan]) -> Plan:
     return replace(top, waits=max(planned.waits for planned in plans))
 
 
+def response_of(
+    job: Job, tokens: Sequence[int], state: Thinking, finished: str, encoder: TextEncoder
+) -> Response:
+    """The response to ``job`` whose tokens ``state`` has watched."""
+    return Response.from_tokens(
+        tokens,
+        state,
+        decode=lambda ids: decode(encoder.tokenizer, ids),
+        think_start=get_format(job.request.format).think_start,
+        finished=finished,
+    )
+
+
 class Work:
     """What has to be generated for ``wanted``, handed out job by job, and what comes of it.
 
@@ -150,8 +163,8 @@ class Work:
         self.answer_tokens += response.answer_tokens
         if not job.members:
             assert job.begun is not None
-            answer = self._keep(job, len(job.begun[1]), response)
-            for waiting in self._waiting.pop((job.family, digest(job.begun[1]))):
+            thinking, answer = self._keep(job, len(job.begun[1]), response)
+            for waiting in self._waiting.pop((job.family, thinking)):
                 if waiting is job:
                     self._set(job, response)
                 else:
@@ -160,8 +173,7 @@ class Work:
         self.thinking_tokens += response.thinking_tokens
         own = None
         if state.answer_at is not None:
-            answer = self._keep(job, state.answer_at, response, state)
-            own = digest(response.token_ids[: state.answer_at]), answer
+            own = self._keep(job, state.answer_at, response, state)
         return self._fork(job.members, state.draws, own, response)
 
     def responses(self) -> list[Response]:
@@ -210,29 +222,25 @@ class Work:
 
     def _keep(
         self, job: Job, length: int, response: Response, state: Thinking | None = None
-    ) -> Answer:
-        """The answer after ``length`` tokens, written down if nothing failed."""
-        thinking, rest = response.token_ids[:length], response.token_ids[length:]
-        answer = Answer(rest, response.finished)
+    ) -> tuple[str, Answer]:
+        """The digest of the thinking, ``length`` tokens, and the answer after it, written down if
+        nothing failed."""
+        thinking = digest(response.token_ids[:length])
+        answer = Answer(response.token_ids[length:], response.finished)
         if self.journal and not response.error:
             whole = None
             if state is not None:
                 whole = Trajectory(job.plan.cap, job.plan.waits, state.draws)
-            self.journal.add(job.family, digest(thinking), answer, whole)
-        return answer
+            self.journal.add(job.family, thinking, answer, whole)
+        return thinking, answer
 
     def _tell(self, job: Job, answer: Answer, error: str = "") -> None:
         """Gives ``job`` its response. Budgets that come to the same text count it each in its own
         way: a newline drawn under one cap is forced under a smaller one."""
         assert job.begun is not None
         state, thinking = job.begun
-        response = Response.from_tokens(
-            [*thinking, *answer.token_ids],
-            state,
-            decode=lambda ids: decode(self.encoder.tokenizer, ids),
-            think_start=get_format(job.request.format).think_start,
-            finished=answer.finished,
-        )
+        tokens = [*thinking, *answer.token_ids]
+        response = response_of(job, tokens, state, answer.finished, self.encoder)
         self._set(job, response.failed(error) if error else response)
 
     def _set(self, job: Job, response: Response) -> None:

