@@ -10,11 +10,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from s1_plugin import counts, files, precision, records
+from s1_plugin import counts, files, records
 from s1_plugin.config import S1Config, parse
 from s1_plugin.doctor import Finding, found, guarded, task_names
 from s1_plugin.encoding import TextEncoder
 from s1_plugin.formats import get_format
+from s1_plugin.training import precision
 
 
 def check_config(path: str | Path) -> Iterator[Finding]:

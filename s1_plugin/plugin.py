@@ -57,7 +57,7 @@ class S1Plugin(BasePlugin):
 
     def post_model_load(self, cfg: Any, model: Any) -> None:
         """Casts the weights to float32 if asked to."""
-        from s1_plugin import precision
+        from s1_plugin.training import precision
 
         if parse(cfg.s1).weights == "float32":
             count = precision.use_float32(model)
@@ -65,7 +65,7 @@ class S1Plugin(BasePlugin):
 
     def post_trainer_create(self, cfg: Any, trainer: Any) -> None:
         """Gives the trainer the paper's objective if asked to."""
-        from s1_plugin import loss
+        from s1_plugin.training import loss
 
         if parse(cfg.s1).loss == "sequence":
             loss.install(trainer)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from s1_plugin import loss
+from s1_plugin.training import loss
 
 
 def naive(logits, rows):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from s1_plugin import precision
+from s1_plugin.training import precision
 
 LOW = {"bf16": True, "optimizer": "adamw_torch_fused", "learning_rate": 1e-5}
 
