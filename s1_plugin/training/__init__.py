@@ -1,1 +1,1 @@
-"""Training with axolotl: the objective, the precision, how rows are put on GPUs, what is said meanwhile."""
+"""Training with axolotl: the objective, the precision, rows on GPUs, and what is said of it."""
