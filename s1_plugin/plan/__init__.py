@@ -1,0 +1,1 @@
+"""What a training run takes: memory, FLOPs, minutes, GPU hours, before a GPU is rented."""
