@@ -65,10 +65,14 @@ class S1Plugin(BasePlugin):
 
     def post_trainer_create(self, cfg: Any, trainer: Any) -> None:
         """Gives the trainer the paper's objective if asked to."""
-        from s1_plugin.training import loss
+        from s1_plugin.formats import get_format
+        from s1_plugin.training import loss, meter
 
-        if parse(cfg.s1).loss == "sequence":
-            loss.install(trainer)
+        settings = parse(cfg.s1)
+        if settings.loss == "sequence":
+            ids = meter.delimiter(trainer.processing_class, get_format(settings.format))
+            trainer.s1_meter = meter.Meter()
+            loss.install(trainer, trainer.s1_meter, ids)
             say("the loss is averaged per sequence, then over sequences")
 
     def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[Any]:
