@@ -51,6 +51,21 @@ def digest(pairs: Iterable[tuple[str, str]]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def answers_digest(answers: Iterable[str]) -> str:
+    """Names problems by their integer answers, in whatever order they are asked: the sha256, in
+    hexadecimal, of the JSON list of the numbers from small to large. White space and LaTeX of a
+    problem's text differ from source to source; its answer does not.
+
+    An answer that is no number names other problems, too: then it is the digest of the texts.
+    """
+    found = list(answers)
+    try:
+        text = json.dumps(sorted(int(answer) for answer in found))
+    except ValueError:
+        text = json.dumps(sorted(found))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def hub_source(path: str, name: str | None, revision: str | None, files: Iterable[str]) -> str:
     """A data set on the hub, and its revision as far as it is known.
 

@@ -21,7 +21,14 @@ from s1_plugin.evaluation import hook
 from s1_plugin.evaluation.budgets import expand
 from s1_plugin.evaluation.grading import check_gold
 from s1_plugin.evaluation.judge import Judge
-from s1_plugin.evaluation.problems import GPQA_COLUMNS, digest, hub_source, read, shuffled
+from s1_plugin.evaluation.problems import (
+    GPQA_COLUMNS,
+    answers_digest,
+    digest,
+    hub_source,
+    read,
+    shuffled,
+)
 from s1_plugin.evaluation.request import instructed, request
 from s1_plugin.evaluation.scoring import aggregations, names, score
 from s1_plugin.forcing.budget import Budget
@@ -145,7 +152,7 @@ class S1Task(ConfigurableTask):
     def _note_problems(self) -> None:
         """Puts into the metadata which problems these are and who grades them; says if they are not
         those that were expected."""
-        pairs = ((str(self.doc_to_text(d)), str(self.doc_to_target(d))) for d in self.eval_docs)
+        pairs = [(str(self.doc_to_text(d)), str(self.doc_to_target(d))) for d in self.eval_docs]
         found, expected = digest(pairs), self._metadata.get("problems_sha256_expected")
         self.config.metadata = self._metadata | {
             "problems_from": self._source,
@@ -153,12 +160,24 @@ class S1Task(ConfigurableTask):
             **({"judge_model": self.judge.model} if self.judge else {}),
             "s1_plugin": __version__,
         }
-        if expected and found != expected:
+        known = self._metadata.get("answers_sha256_expected")
+        others = bool(known) and answers_digest(answer for _, answer in pairs) != known
+        if others:
+            say(
+                f"WARNING: {self.config.task}: the answers of {self._source} are not those of this "
+                "benchmark: problems are missing, or others, or graded by other answers; the "
+                "figures are not those of this benchmark"
+            )
+        elif expected and found != expected:
             say(
                 f"WARNING: {self.config.task}: {self._source} does not hold the problems that this "
-                f"task expects: their sha256 is {found[:12]}…, not {expected[:12]}…. They may "
-                "differ in white space only, or be other problems: then the figures are not those "
-                "of this benchmark"
+                f"task expects: their sha256 is {found[:12]}…, not {expected[:12]}…. "
+                + (
+                    "Their answers are the benchmark's: the texts differ"
+                    if known
+                    else "They may differ in white space only, or be other problems: then the "
+                    "figures are not those of this benchmark"
+                )
             )
 
     # -- requests -----------------------------------------------------------------------------

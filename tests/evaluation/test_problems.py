@@ -2,7 +2,14 @@ import pytest
 import yaml
 
 from s1_plugin.evaluation.jsonl import RowError
-from s1_plugin.evaluation.problems import GPQA_CHOICES, digest, hub_source, read, shuffled
+from s1_plugin.evaluation.problems import (
+    GPQA_CHOICES,
+    answers_digest,
+    digest,
+    hub_source,
+    read,
+    shuffled,
+)
 from tests.conftest import ROOT
 
 COLUMNS = ("problem", "answer")
@@ -80,6 +87,22 @@ def test_the_pinned_contents_are_those_of_the_real_problems(task, data_dir):
     rows = read(data_dir / f"{task}.jsonl", COLUMNS)
     found = digest((row["problem"], row["answer"]) for row in rows)
     assert found == config["metadata"]["problems_sha256_expected"]
+    known = config["metadata"].get("answers_sha256_expected")
+    assert known in (None, answers_digest(row["answer"] for row in rows))
+
+
+def test_answers_name_problems_whatever_their_order_and_zeros():
+    assert answers_digest(["023", "7"]) == answers_digest(["7", "23"]) != answers_digest(["23"])
+    assert answers_digest(["x", "y"]) == answers_digest(["y", "x"]) != answers_digest(["x"])
+
+
+def test_the_answers_of_aime_2025_are_pinned():
+    """As MAA published them: I, problems 1 to 15, then II."""
+    first = [70, 588, 16, 117, 279, 504, 821, 77, 62, 81, 259, 510, 204, 60, 735]
+    second = [468, 49, 82, 106, 336, 293, 237, 610, 149, 907, 113, 19, 248, 104, 240]
+    config = yaml.safe_load((ROOT / "eval_tasks" / "s1_aime25.yaml").read_text())
+    found = answers_digest(map(str, second + first))
+    assert found == config["metadata"]["answers_sha256_expected"]
 
 
 def test_a_row_without_a_choice_is_named():

@@ -7,7 +7,7 @@ import datasets
 import pytest
 
 from s1_plugin import __version__
-from s1_plugin.evaluation.problems import digest
+from s1_plugin.evaluation.problems import answers_digest, digest
 from s1_plugin.evaluation.request import request
 from s1_plugin.evaluation.task import S1Task, Ungradable
 
@@ -204,6 +204,20 @@ def test_the_results_say_which_problems_these_were(tmp_path, monkeypatch, capsys
     (line,) = capsys.readouterr().err.splitlines()
     assert "WARNING: sums" in line and logged["problems_sha256"][:12] in line
     assert expected[:12] in line and "white space" in line
+
+
+def test_other_answers_than_the_benchmarks_are_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("S1_EVAL_DATA", str(tmp_path))
+    rows = ['{"problem": "a", "answer": "023"}', '{"problem": "b", "answer": 7}']
+    metadata = {"grader": "integer", "local": "sums.jsonl"}
+    metadata["answers_sha256_expected"] = answers_digest(["7", "23"])
+    (tmp_path / "sums.jsonl").write_text("\n".join(rows))
+    made([], metadata=metadata)
+    assert "WARNING" not in capsys.readouterr().err
+    for other in (rows[:1], [rows[0], '{"problem": "b", "answer": 8}']):
+        (tmp_path / "sums.jsonl").write_text("\n".join(other))
+        made([], metadata=metadata)
+        assert "are not those of this benchmark" in capsys.readouterr().err
 
 
 def test_problems_of_a_data_set_name_it(tmp_path, monkeypatch):
