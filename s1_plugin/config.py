@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from s1_plugin.formats import FORMATS, get_format
 
@@ -45,6 +45,12 @@ class S1Config(BaseModel):
         "does, whatever the micro-batch and the packing. Not set: as axolotl does, which is the "
         "same with micro_batch_size 1 and without sample_packing.",
     )
+    balance: bool = Field(
+        default=False,
+        description="Spread the rows of each step over GPUs and micro-batches by their cost, and "
+        "pack what falls together into one row without padding. A step has the same rows as "
+        "without it. Needs `loss: sequence`.",
+    )
     nano: NanoConfig | None = Field(
         default=None,
         description="Make the nano world before training (see axolotl_configs/s1_nano.yaml).",
@@ -54,6 +60,15 @@ class S1Config(BaseModel):
     @classmethod
     def _known_format(cls, value: str) -> str:
         return get_format(value).name
+
+    @model_validator(mode="after")
+    def _balance_needs_the_loss(self) -> S1Config:
+        if self.balance and self.loss != "sequence":
+            raise ValueError(
+                "balance: true needs `loss: sequence`: averaged over tokens, rows packed together "
+                "would weigh by their length"
+            )
+        return self
 
 
 class S1Args(BaseModel):

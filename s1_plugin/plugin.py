@@ -28,6 +28,10 @@ class S1Plugin(BasePlugin):
                 "train_on_inputs: true contradicts s1, which learns the trace and the answer "
                 "only; remove the key"
             )
+        if settings.balance:
+            from s1_plugin.training import batches
+
+            batches.check(cfg)
         if settings.nano:
             from s1_plugin.nano import world
 
@@ -74,6 +78,10 @@ class S1Plugin(BasePlugin):
             trainer.s1_meter = meter.Meter()
             loss.install(trainer, trainer.s1_meter, ids)
             say("the loss is averaged per sequence, then over sequences")
+        if settings.balance:
+            from s1_plugin.training import batches
+
+            batches.install(trainer)
 
     def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[Any]:
         """Lets the trained model be saved as it is to be used: with a key-value cache, which

@@ -10,13 +10,6 @@ import math
 from collections.abc import Sequence
 from itertools import combinations
 
-#: Forward FLOPs of Qwen2.5-32B, per token and per token squared: 2 per weight of 64 layers
-#: (q, o: 5,120 x 5,120; k, v: 5,120 x 1,024; three of 5,120 x 27,648) and of the output matrix
-#: (152,064 x 5,120); 2 products of 5,120 x n x n per layer, of which causality leaves a half.
-#: Shapes: https://huggingface.co/Qwen/Qwen2.5-32B-Instruct/blob/main/config.json
-LINEAR = 2.0 * (64 * (2 * 5120 * 5120 + 2 * 5120 * 1024 + 3 * 5120 * 27648) + 152064 * 5120)
-QUADRATIC = 2.0 * 64 * 5120
-
 #: Rows of two bins that are moved at once: 2 x 2^8 sums are a millisecond.
 _FREE = 16
 #: A gain below this share of a load is rounding, not a gain.
@@ -26,8 +19,9 @@ _NEAR = 1e-3
 _PLACEMENTS = 5_000
 
 
-def cost(length: int, linear: float = LINEAR, quadratic: float = QUADRATIC) -> float:
-    """What a row of ``length`` tokens costs, in FLOPs or in any unit: only ratios matter."""
+def cost(length: int, linear: float, quadratic: float) -> float:
+    """What a row of ``length`` tokens costs. Only ratios matter; `s1_plugin.plan.flops.row_cost`
+    gives the two of a model in FLOPs."""
     return (linear + quadratic * length) * length
 
 
