@@ -225,6 +225,8 @@ def install(trainer: Any) -> None:
     for name in ("split_batches", "dispatch_batches"):
         if getattr(trainer.accelerator, name, None):
             raise ValueError(f"s1.balance: true cannot go with accelerator_config.{name}: true")
+    # With a key-value cache `transformers` would not look for rows in the positions.
+    config.use_cache = False
     trainer.get_train_dataloader = lambda: _loader(trainer, config)
 
 
