@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-#: Optimisers that keep what a bfloat16 weight cannot hold: optimi by Kahan summation, torchao's
-#: by stochastic rounding where asked, and the flash ones by correction terms.
+#: Optimisers that keep what a bfloat16 weight cannot hold: optimi by Kahan summation, the flash
+#: ones by correction terms.
 COMPENSATED = ("optimi_adamw", "flash_adamw", "flash_adam")
+#: torchao's: asked to (`bf16_stochastic_round`), they round up or down at random, and small updates
+#: arrive on average.
+ROUNDING = ("adamw_torch_8bit", "adamw_torch_4bit", "ao_adamw_fp8")
 
 
 def use_float32(model: torch.nn.Module) -> int:
@@ -58,11 +61,26 @@ def of_config(cfg: Mapping[str, Any], weights: str | None) -> tuple[bool, str]:
         return True, f"precision: {low} weights with DeepSpeed's float32 masters"
     if cfg.get("optimizer") in COMPENSATED:
         return True, f"precision: {low} weights, small updates kept by {cfg['optimizer']}"
+    rounds = low.startswith("b") and _rounds_at_random(cfg.get("optim_args"))
+    if rounds and cfg.get("optimizer") in ROUNDING:
+        return True, (
+            f"precision: {low} weights rounded at random, so that small updates arrive on average; "
+            f"optimiser states as {cfg['optimizer']} keeps them"
+        )
     rate = cfg.get("learning_rate")
     return False, (
         f"precision: {low} weights and optimiser states; at learning_rate {rate} most updates are "
         "smaller than the distance between two such numbers, and are lost"
     )
+
+
+def _rounds_at_random(arguments: object) -> bool:
+    """axolotl takes ``optim_args`` as a block or as "key=value,key=value"."""
+    if isinstance(arguments, str):
+        pairs = [pair.partition("=") for pair in arguments.replace(" ", "").split(",")]
+        arguments = {name: value for name, _, value in pairs}
+    value = arguments.get("bf16_stochastic_round") if isinstance(arguments, Mapping) else None
+    return str(value).lower() in ("true", "1", "yes")
 
 
 REMEDY = (

@@ -4,6 +4,7 @@ import torch
 from s1_plugin.training import precision
 
 LOW = {"bf16": True, "optimizer": "adamw_torch_fused", "learning_rate": 1e-5}
+EIGHT = {**LOW, "optimizer": "adamw_torch_8bit"}
 
 
 @pytest.mark.parametrize(
@@ -16,6 +17,10 @@ LOW = {"bf16": True, "optimizer": "adamw_torch_fused", "learning_rate": 1e-5}
         ({**LOW, "deepspeed": "zero3.json"}, None, True, "DeepSpeed's float32 masters"),
         ({**LOW, "adapter": "qlora"}, None, True, "adapter weights"),
         ({**LOW, "bf16": None, "fp16": True}, None, False, "fp16 weights"),
+        ({**EIGHT, "optim_args": {"bf16_stochastic_round": True}}, None, True, "on average"),
+        ({**EIGHT, "optim_args": "a=1, bf16_stochastic_round=True"}, None, True, "on average"),
+        ({**EIGHT, "optim_args": {"bf16_stochastic_round": False}}, None, False, "are lost"),
+        (EIGHT, None, False, "are lost"),
     ],
 )
 def test_what_a_config_trains_in(cfg, weights, arrives, words):
