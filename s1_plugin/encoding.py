@@ -10,7 +10,6 @@ period and the newline after it merge.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,9 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from s1_plugin.formats import TraceFormat
+
+#: The label of a token that the loss leaves out.
+IGNORED = -100
 
 
 class Piece(NamedTuple):
@@ -40,8 +42,8 @@ class Encoded(NamedTuple):
 
     @property
     def labels(self) -> list[int]:
-        """``input_ids`` with -100 (ignored by the loss) over the prompt."""
-        return [-100] * self.prompt_length + self.input_ids[self.prompt_length :]
+        """``input_ids`` with `IGNORED` over the prompt."""
+        return [IGNORED] * self.prompt_length + self.input_ids[self.prompt_length :]
 
 
 # Stands for the question or the answer while the chat template is rendered; the spaces show
@@ -81,6 +83,11 @@ class TextEncoder:
         self._control = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
         self._runs: dict[str, list[int]] = {}
         self._self_check()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For `datasets`, which hashes what it maps with and sends it to its workers: without the
+        Python tokenizer, whose vocabulary takes a second to pickle and is not used in `rows`."""
+        return {**self.__dict__, "template": self.template, "tokenizer": None}
 
     # -- pieces ---------------------------------------------------------------------------
 
@@ -285,13 +292,11 @@ class TextEncoder:
 
 
 def _without_added_tokens(backend: Any) -> Any:
-    """A copy of the Rust tokenizer that knows no added tokens and adds none."""
-    description = json.loads(backend.to_str())
-    description["added_tokens"] = []
-    description["post_processor"] = None
-    description["truncation"] = None
-    description["padding"] = None
-    return type(backend).from_str(json.dumps(description))
+    """A Rust tokenizer over the same model that knows no added tokens and adds none."""
+    plain = type(backend)(backend.model)
+    plain.normalizer = backend.normalizer
+    plain.pre_tokenizer = backend.pre_tokenizer
+    return plain
 
 
 Decoder = Callable[[Sequence[int]], str]

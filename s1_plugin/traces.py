@@ -6,18 +6,27 @@ axolotl imports this module and calls `load`; a ModuleNotFoundError in here woul
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from s1_plugin import counts, files, records
 from s1_plugin.config import S1Config, parse
 from s1_plugin.console import say
-from s1_plugin.encoding import TextEncoder
+from s1_plugin.encoding import IGNORED, Encoded, TextEncoder
 from s1_plugin.formats import get_format
 
-# Columns of the intermediate data set; the last three do not reach the trainer.
-_OURS = ("s1_row", "s1_problem", "s1_system")
-_COLUMNS = ("input_ids", "attention_mask", "labels", *_OURS)
+# Columns of the intermediate data set, with their types. Those of the trainer have the types that
+# `datasets` gives axolotl's own kinds of data, so that both can be mixed in one config; the others
+# do not reach it.
+_TRAINED = {"input_ids": "int32", "attention_mask": "int8", "labels": "int64"}
+_OURS = {
+    "s1_problem": "string",
+    "s1_system": "bool",
+    "s1_length": "int64",
+    "s1_prompt": "int64",
+}
+_NO_ROW = Encoded([], 0, None)
 _LISTED_PROBLEMS = 20
 
 
@@ -71,6 +80,7 @@ def prepare(
             the number and lengths of rows over ``sequence_len``.
     """
     import datasets
+    import numpy as np
 
     source = source_of(ds_cfg)
     if not isinstance(dataset, datasets.Dataset):
@@ -85,12 +95,12 @@ def prepare(
     if unfit:
         raise ValueError(f"{cfg.base_model}: {unfit}")
 
-    def encode(batch: dict[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
+    def encode(batch: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
         good: list[records.Record] = []
         problems: list[str] = []
         system: list[bool] = []
-        for position in range(len(indices)):
-            row = {name: values[position] for name, values in batch.items()}
+        for values in zip(*batch.values(), strict=True):
+            row = dict(zip(batch, values, strict=True))
             try:
                 record = reader.read(row)
                 records.check_learnable(record, record.answer)
@@ -102,24 +112,33 @@ def prepare(
                 system.append(reader.has_system(row))
                 good.append(record)
         encoded = iter(encoder.rows(good, fmt))
-        out: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
-        for index, problem in zip(indices, problems, strict=True):
-            one = None if problem else next(encoded)
-            out["input_ids"].append(one.input_ids if one else [])
-            out["attention_mask"].append([1] * len(one.input_ids) if one else [])
-            out["labels"].append(one.labels if one else [])
-            out["s1_row"].append(index)
-            out["s1_problem"].append(problem)
-        return out | {"s1_system": system}
+        encodings = [_NO_ROW if problem else next(encoded) for problem in problems]
+        # Arrays, because Arrow takes them as they are, and a list of integers one by one.
+        ids = [np.array(one.input_ids, np.int32) for one in encodings]
+        labels = [row_ids.astype(np.int64) for row_ids in ids]
+        for one, row_labels in zip(encodings, labels, strict=True):
+            row_labels[: one.prompt_length] = IGNORED
+        return {
+            "input_ids": ids,
+            "attention_mask": [np.ones(len(row_ids), np.int8) for row_ids in ids],
+            "labels": labels,
+            "s1_problem": problems,
+            "s1_system": system,
+            "s1_length": [len(row_ids) for row_ids in ids],
+            "s1_prompt": [one.prompt_length for one in encodings],
+        }
 
     try:
         tokenised = dataset.map(
             encode,
-            with_indices=True,
             batched=True,
-            batch_size=256,
-            num_proc=process_count if process_count and len(dataset) > 2000 else None,
+            batch_size=64,
+            num_proc=process_count if len(dataset) > 2000 else None,
             remove_columns=dataset.column_names,
+            features=datasets.Features(
+                {name: datasets.List(datasets.Value(kind)) for name, kind in _TRAINED.items()}
+                | {name: datasets.Value(kind) for name, kind in _OURS.items()}
+            ),
             load_from_cache_file=False,
             desc=f"Encoding traces ({fmt.name})",
         )
@@ -139,8 +158,9 @@ def _checked(
     ds_cfg: Any,
 ) -> Any:
     """Stops at, or counts, bad and over-long rows."""
-    light = data.select_columns(["s1_row", "s1_problem"])
-    bad = [(row["s1_row"], row["s1_problem"]) for row in light if row["s1_problem"]]
+    problems = data["s1_problem"][:]
+    bad = [(row, problem) for row, problem in enumerate(problems) if problem]
+    good = [row for row, problem in enumerate(problems) if not problem]
     if bad and (settings.bad_rows == "stop" or len(bad) == len(data)):
         listed = "\n".join(f"  {places[row]}: {problem}" for row, problem in bad[:_LISTED_PROBLEMS])
         more = len(bad) - _LISTED_PROBLEMS
@@ -153,25 +173,14 @@ def _checked(
     if bad:
         for row, problem in bad[:_LISTED_PROBLEMS]:
             say(f"{source}: {places[row]} skipped: {problem}")
-        data = data.filter(
-            lambda problem: not problem,
-            input_columns="s1_problem",
-            load_from_cache_file=False,
-            desc="Skipping bad rows",
-        )
+        data = data.select(good)
 
     sequence_len = _sequence_len(cfg, ds_cfg)
-    lengths: list[int] = []
-    prompts: list[int] = []
-    for batch in data.select_columns(["labels"]).iter(batch_size=256):
-        for labels in batch["labels"]:
-            lengths.append(len(labels))
-            prompts.append(labels.count(-100))  # masked over the prompt, and only there
+    lengths, prompts = data["s1_length"][:], data["s1_prompt"][:]
     over = [i for i, length in enumerate(lengths) if length > sequence_len]
     strategy = str(cfg.excess_length_strategy or "").lower()
     if over and strategy not in ("drop", "truncate"):
-        rows = data["s1_row"]
-        where = [places[rows[i]] for i in over]
+        where = [places[good[i]] for i in over]
         raise ValueError(
             counts.too_long_message(source, [lengths[i] for i in over], where, total, sequence_len)
         )

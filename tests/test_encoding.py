@@ -1,3 +1,5 @@
+import pickle
+
 import pytest
 
 from s1_plugin.encoding import Piece, TextEncoder
@@ -47,6 +49,26 @@ def test_every_real_row_is_tokenised_and_masked_as_the_authors_do(qwen, traces):
         ids, labels = authors_pipeline(qwen, row)
         assert ours.input_ids == ids, row["id"]
         assert ours.labels == labels, row["id"]
+
+
+def test_a_worker_gets_an_encoder_that_is_quick_to_send_and_does_the_same(qwen, traces):
+    encoder = TextEncoder(qwen)
+    sent = pickle.dumps(encoder)
+    assert len(sent) < 1.1 * len(pickle.dumps(encoder._plain))  # no vocabulary but the Rust one
+    record = (traces[0]["question"], "a <|im_start|> b", traces[0]["attempt"])
+    assert pickle.loads(sent).rows([record], S1) == encoder.rows([record], S1)
+
+
+def test_tokens_that_are_added_later_do_not_reach_data(qwen):
+    import copy
+
+    tokenizer = copy.deepcopy(qwen)
+    encoder = TextEncoder(tokenizer)
+    before = encoder.text_ids("a <new> b")
+    tokenizer.add_tokens(["<new>"])
+    assert encoder.text_ids("a <new> b") == before
+    assert TextEncoder(tokenizer).text_ids("a <new> b") == before
+    assert len(tokenizer.encode("a <new> b")) != len(before)
 
 
 def test_answer_position_is_the_delimiter(qwen):

@@ -29,7 +29,7 @@ def tokenizer(nano_base):
 
 @pytest.fixture
 def run(tokenizer, tmp_path):
-    def run(rows, settings=None, ds=None, **cfg):
+    def run(rows, settings=None, ds=None, process_count=None, **cfg):
         path = tmp_path / "traces.jsonl"
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         data = datasets.Dataset.from_list(rows)
@@ -47,6 +47,7 @@ def run(tokenizer, tmp_path):
             settings=settings or S1Config(),
             cfg=cfg,
             ds_cfg=Cfg({"path": str(path), **(ds or {})}),
+            process_count=process_count,
         )
 
     return run
@@ -61,6 +62,20 @@ def test_rows_become_ids_masks_and_labels(run, tokenizer):
     assert tokenizer.decode(learned) == (
         "<|im_start|>think\n3\n<|im_start|>answer\nAnswer: 3<|im_end|>\n"
     )
+
+
+def test_columns_have_the_types_of_axolotls_own_data_and_mix_with_them(run):
+    own = datasets.Dataset.from_list([ROW] * 2).map(
+        lambda row: {"input_ids": [1], "attention_mask": [1], "labels": [-100]},
+        remove_columns=list(ROW),
+    )
+    assert run([ROW]).features == own.features
+    assert len(datasets.concatenate_datasets([run([ROW]), own])) == 3
+
+
+def test_workers_give_the_rows_of_one_process_in_their_order(run):
+    rows = [{**ROW, "attempt": str(number)} for number in range(2001)]
+    assert run(rows, process_count=2)[:] == run(rows)[:]
 
 
 def test_bad_rows_stop_the_run_with_file_row_field_and_remedy(run):
