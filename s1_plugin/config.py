@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -18,6 +18,23 @@ class NanoConfig(BaseModel):
     folder: str = Field(description="Where the nano base model and training traces are written.")
     seed: int = Field(default=0, ge=0, description="Seed of the training questions and traces.")
     rows: int = Field(default=20_000, ge=100, description="Number of training traces.")
+
+
+class EvaluateConfig(BaseModel):
+    """An evaluation of the trained model by lm_eval, after training, on the first rank alone."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tasks: list[str] = Field(min_length=1, description="Tasks of lm_eval, such as s1_aime.")
+    gen_kwargs: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Budgets and sampling, as in --gen_kwargs: {max_tokens_thinking: [500, auto]}.",
+    )
+    model_args: dict[str, Any] = Field(
+        default_factory=dict,
+        description="More of --model_args for `--model hf`, such as {parallelize: true}.",
+    )
+    batch_size: int = Field(default=8, ge=1, description="Questions that are asked at a time.")
 
 
 class S1Config(BaseModel):
@@ -50,6 +67,16 @@ class S1Config(BaseModel):
         description="Spread the rows of each step over GPUs and micro-batches by their cost, and "
         "pack what falls together into one row without padding. A step has the same rows as "
         "without it. Needs `loss: sequence`.",
+    )
+    dollars_per_gpu_hour: float | None = Field(
+        default=None,
+        gt=0,
+        description="Price of a GPU hour: dollars so far and to come are logged beside GPU hours.",
+    )
+    evaluate: EvaluateConfig | None = Field(
+        default=None,
+        description="Evaluate the model after training: {tasks: [s1_aime]}. A failed evaluation "
+        "loses nothing: the command to repeat is printed.",
     )
     nano: NanoConfig | None = Field(
         default=None,

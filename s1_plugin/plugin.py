@@ -75,7 +75,6 @@ class S1Plugin(BasePlugin):
         settings = parse(cfg.s1)
         if settings.loss == "sequence":
             ids = meter.delimiter(trainer.processing_class, get_format(settings.format))
-            trainer.s1_meter = meter.Meter()
             loss.install(trainer, trainer.s1_meter, ids)
             say("the loss is averaged per sequence, then over sequences")
         if settings.balance:
@@ -84,15 +83,24 @@ class S1Plugin(BasePlugin):
             batches.install(trainer)
 
     def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[Any]:
-        """Lets the trained model be saved as it is to be used: with a key-value cache, which
-        axolotl turns off for training. Without it every token would cost as much as all before."""
+        """Watches the run; and lets the trained model be saved as it is to be used: with a
+        key-value cache, which axolotl turns off for training. Without it every token would cost as
+        much as all before."""
         from transformers import TrainerCallback
 
         class UseCache(TrainerCallback):
             def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
                 kwargs["model"].config.use_cache = True
 
-        return [UseCache()]
+        from s1_plugin.training import watch
+
+        settings = parse(cfg.s1)
+        watching = watch.install(
+            trainer,
+            sequence_loss=settings.loss == "sequence",
+            dollars=settings.dollars_per_gpu_hour,
+        )
+        return [UseCache(), watching]
 
 
 def _banner(settings: S1Config) -> str:

@@ -108,7 +108,7 @@ def fingerprint(cfg: Any, settings: S1Config) -> str:
     tokenizer = Path(str(cfg.tokenizer_config or cfg.base_model or ""))
     state = {
         "version": __version__,
-        "settings": settings.model_dump(exclude={"nano"}),
+        "settings": settings.model_dump(include={"format", "bad_rows"}),
         "format": repr(get_format(settings.format)),
         "over_long": str(cfg.excess_length_strategy),
         "min_sample_len": str(cfg.min_sample_len),
