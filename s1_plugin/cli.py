@@ -13,6 +13,7 @@ _COMMANDS = {
     "ask": ("s1_plugin.commands.ask:ask", "Ask a model a question and watch it think on a budget."),
     "demo": ("s1_plugin.commands.demo:demo", "Train the nano model, evaluate it, draw the curve."),
     "doctor": ("s1_plugin.commands.doctor:doctor", "Check the installation and a config."),
+    "plan": ("s1_plugin.commands.plan:plan", "Memory, minutes and price of a training."),
     "curve": ("s1_plugin.commands.curve:curve", "Draw accuracy against thinking tokens."),
     "metrics": ("s1_plugin.commands.metrics:metrics", "Control, Scaling and Performance of runs."),
     "grade": ("s1_plugin.commands.grade:grade", "Grade any responses again, without a model."),

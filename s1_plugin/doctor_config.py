@@ -80,14 +80,23 @@ def _settings(cfg: dict, settings: S1Config) -> Iterator[Finding]:
 
 def _training(cfg: dict, settings: S1Config, scratch: Path) -> Iterator[Finding]:
     """Tokenizer and data as axolotl loads them; the nano world is made in ``scratch``."""
-    from axolotl.utils.dict import DictDefault
-
-    tokenizer = cfg.get("tokenizer_config") or cfg.get("base_model")
-    if not tokenizer:
+    if not (cfg.get("tokenizer_config") or cfg.get("base_model")):
         yield Finding("fail", "the config names no model", "set `base_model:`")
         return
+    seen = as_trained(cfg, settings, scratch)
+    encoders: list[TextEncoder] = []
+    yield from guarded(_tokenizer, seen, settings, encoders)
+    yield from guarded(_data, seen, settings, encoders)
+
+
+def as_trained(cfg: dict, settings: S1Config, scratch: Path) -> Any:
+    """The config, with a model named, as axolotl's loaders take it. What they write goes into the
+    folder ``scratch``, in which the nano world is made too."""
+    from axolotl.utils.dict import DictDefault
+
     # As axolotl's validation fills it in; a tokenizer with `added_tokens_overrides` is written
     # to the output folder.
+    tokenizer = cfg.get("tokenizer_config") or cfg["base_model"]
     seen = {**cfg, "tokenizer_config": tokenizer, "output_dir": str(scratch / "output")}
     if settings.nano:
         from s1_plugin.nano import world
@@ -96,9 +105,7 @@ def _training(cfg: dict, settings: S1Config, scratch: Path) -> Iterator[Finding]
         for name in ("base_model", "base_model_config", "tokenizer_config", "datasets"):
             if name in seen:
                 seen[name] = _moved(seen[name], settings.nano.folder, scratch)
-    encoders: list[TextEncoder] = []
-    yield from guarded(_tokenizer, DictDefault(seen), settings, encoders)
-    yield from guarded(_data, DictDefault(seen), settings, encoders)
+    return DictDefault(seen)
 
 
 def _moved(value: Any, folder: str, to: Path) -> Any:
@@ -163,7 +170,7 @@ def _data_set(
     source = source_of(data)
     yield from _ignored_keys(data, source)
     try:
-        loaded = _loaded(data, Path(cfg.output_dir).with_name("cache"))
+        table = loaded(data, Path(cfg.output_dir).with_name("cache"))
     except Exception as error:
         reason = files.explain(data)
         if reason:
@@ -175,16 +182,14 @@ def _data_set(
                 "check the path; a hub data set needs the network or the local cache",
             )
         return
-    if isinstance(loaded.column_names, dict):  # one table per split
-        loaded = loaded[data.get("split") or "train"]
-    reader = reader_for(data, loaded.column_names, source)
-    places = files.Places(loaded, data, cfg.seed)
+    reader = reader_for(data, table.column_names, source)
+    places = files.Places(table, data, cfg.seed)
     problems: list[tuple[int, str]] = []
     good: list[tuple[int, records.Record]] = []
     system = 0
-    for number in range(len(loaded)):
+    for number in range(len(table)):
         try:
-            row = loaded[number]
+            row = table[number]
             record = reader.read(row)
             records.check_learnable(record, record.answer)
         except records.BadRow as bad:
@@ -198,25 +203,25 @@ def _data_set(
     if problems and good and settings.bad_rows == "skip":
         yield Finding(
             "note",
-            f"{source}: {len(problems)} of {len(loaded)} rows will be skipped (bad_rows: skip)",
+            f"{source}: {len(problems)} of {len(table)} rows will be skipped (bad_rows: skip)",
         )
     elif problems:
         for number, problem in islice(problems, 5):
             yield Finding("fail", f"{source}: {places[number]}: {problem}")
         yield Finding(
             "fail",
-            f"{source}: {len(problems)} of {len(loaded)} rows cannot be learned from",
+            f"{source}: {len(problems)} of {len(table)} rows cannot be learned from",
             "mend them, or set `s1: {bad_rows: skip}`",
         )
     else:
-        yield Finding("ok", f"{source}: {len(loaded)} rows, all readable as {reader.name}")
+        yield Finding("ok", f"{source}: {len(table)} rows, all readable as {reader.name}")
     if system:
         yield Finding("note", f"{source}: {counts.system_messages(system)}")
     if good and encoders:
         yield from _lengths(cfg, source, good, places, encoders[0], settings)
 
 
-def _loaded(data: Any, scratch: Path) -> Any:
+def loaded(data: Any, scratch: Path) -> Any:
     """The rows. What `datasets` makes of local files goes into ``scratch``: its cache knows them by
     path and time alone, so it could be stale, and looking should leave nothing in it."""
     import datasets
@@ -226,9 +231,12 @@ def _loaded(data: Any, scratch: Path) -> Any:
     if Path(data.path).exists():
         datasets.config.HF_DATASETS_CACHE = scratch
     try:
-        return load_dataset_with_config(data, False)
+        table = load_dataset_with_config(data, False)
     finally:
         datasets.config.HF_DATASETS_CACHE = cache
+    if isinstance(table.column_names, dict):  # one table per split
+        return table[data.get("split") or "train"]
+    return table
 
 
 def _ignored_keys(data: Any, source: str) -> Iterator[Finding]:
@@ -244,6 +252,15 @@ def _ignored_keys(data: Any, source: str) -> Iterator[Finding]:
         )
 
 
+def encoded(encoder: TextEncoder, good: list[records.Record], fmt: str) -> list[int]:
+    """The lengths in tokens of rows of the format named ``fmt``, encoded as training would."""
+    return [
+        len(row.input_ids)
+        for start in range(0, len(good), 256)
+        for row in encoder.rows(good[start : start + 256], get_format(fmt))
+    ]
+
+
 def _lengths(
     cfg: Any,
     source: str,
@@ -252,13 +269,9 @@ def _lengths(
     encoder: TextEncoder,
     settings: S1Config,
 ) -> Iterator[Finding]:
-    """Rows over ``sequence_len``, encoded as training would."""
-    fmt, limit = get_format(settings.format), int(cfg.sequence_len or 512)
-    lengths = [
-        len(row.input_ids)
-        for start in range(0, len(good), 256)
-        for row in encoder.rows([record for _, record in good[start : start + 256]], fmt)
-    ]
+    """Rows over ``sequence_len``."""
+    limit = int(cfg.sequence_len or 512)
+    lengths = encoded(encoder, [record for _, record in good], settings.format)
     over = [(n, place) for n, (place, _) in zip(lengths, good, strict=True) if n > limit]
     if not over:
         yield Finding("ok", f"{source}: longest row {max(lengths)} of {limit} tokens")

@@ -1,0 +1,103 @@
+"""What lies in one GPU's memory at the worst moment of a step, in bytes.
+
+Sums of the tensors that must be there, not measurements; a test counts what PyTorch keeps of a real
+layer for its backward pass.
+"""
+
+from __future__ import annotations
+
+from s1_plugin.plan.hardware import Gpu
+from s1_plugin.plan.recipe import Recipe
+from s1_plugin.plan.shapes import Shape
+
+#: Positions whose logits our loss holds at a time (s1_plugin/training/loss.py, CHUNK).
+LOSS_CHUNK = 2048
+#: Bytes per logit: bf16, its float32 copy, the float32 gradient, and that in bf16.
+LOGIT = 2 + 4 + 4 + 2
+#: What is not tensors: CUDA context, NCCL's and cuBLAS's buffers; and holes between tensors, a
+#: share of the memory. A rule, not a measurement.
+CONTEXT, HOLES = 2 * 1024**3, 0.04
+
+
+def kept_per_token(shape: Shape, fused: bool) -> int:
+    """What one layer keeps for its backward pass, per token, in bf16: inputs of both norms and what
+    comes out of them, queries, keys, values, attention's output, and of the feed-forward gate, up,
+    and their product. Without Liger's kernels also silu(gate), and for each norm its input and
+    result in float32."""
+    narrow = 4 * shape.hidden + 2 * shape.q_width + 2 * shape.kv_width
+    if fused:
+        return 2 * (narrow + 3 * shape.ffn)
+    return 2 * (narrow + 4 * shape.ffn) + 16 * shape.hidden
+
+
+def working_per_token(shape: Shape, fused: bool) -> int:
+    """What exists while one layer is gone through backwards: what it keeps, recomputed, and the
+    gradients of gate, up and their product, of its input and of its output."""
+    return kept_per_token(shape, fused) + 2 * (3 * shape.ffn + 2 * shape.hidden)
+
+
+def checkpoint_per_token(shape: Shape, recipe: Recipe) -> float:
+    """What all layers keep until the backward pass, per token."""
+    if recipe.offload == "activations":
+        return 0.0
+    if recipe.recompute == "none":
+        return float(shape.layers * kept_per_token(shape, recipe.fused))
+    kept = 2 * shape.hidden * (recipe.offload == "nothing")
+    if recipe.keep_attention:
+        kept += 2 * shape.q_width + 4 * shape.heads  # and its softmax's scale, float32
+    return float(shape.layers * kept)
+
+
+def states(shape: Shape, recipe: Recipe) -> dict[str, float]:
+    """Weights, gradients and optimiser states of one GPU."""
+    trained = recipe.trained(shape)
+    on_weights, on_gradients, on_optimiser = recipe.shards
+    base = 0.0
+    if recipe.frozen:
+        matrices = shape.layers * shape.layer_matrices()
+        base = recipe.frozen * matrices + 2.0 * (shape.params() - matrices)
+    if recipe.states_on_cpu:
+        return {"weights": 0.0, "gradients": 0.0, "optimiser": 0.0}
+    return {
+        "weights": (recipe.weight * trained + base) / on_weights,
+        "gradients": recipe.weight * trained / on_gradients,
+        "optimiser": (recipe.optimiser + recipe.master) * trained / on_optimiser,
+    }
+
+
+def gathered(shape: Shape, recipe: Recipe) -> float:
+    """Weights gathered in bf16 from other GPUs: the layer at work and the next one; embedding and
+    output layer, which stay; and the whole gradients of one layer and of both of those. All layers
+    where they are not dropped after the forward pass. On one GPU with float32 weights, the bf16
+    copies that autocast holds."""
+    ends = shape.params() - shape.layers * shape.layer_params()
+    if recipe.shards[0] == 1:
+        copies = recipe.weight == 4 and not recipe.frozen
+        return 2.0 * shape.params() * copies
+    layers = 2 if recipe.reshard else shape.layers
+    weights = 2.0 * (layers * shape.layer_params() + ends)
+    gradients = 0.0 if recipe.frozen else 2.0 * (shape.layer_params() + ends)
+    return weights + gradients
+
+
+def parts(shape: Shape, recipe: Recipe, gpu: Gpu, tokens: int) -> dict[str, float]:
+    """Everything, by name, where a GPU's share of the largest micro-batch is ``tokens``."""
+    positions = tokens if recipe.logits == "all" else min(tokens, LOSS_CHUNK)
+    return {
+        **states(shape, recipe),
+        "gathered": gathered(shape, recipe),
+        "kept": tokens * checkpoint_per_token(shape, recipe),
+        "one layer": float(tokens * working_per_token(shape, recipe.fused)),
+        "logits": float(LOGIT * positions * shape.vocab),
+        "margin": CONTEXT + HOLES * gpu.memory,
+    }
+
+
+def longest(shape: Shape, recipe: Recipe, gpu: Gpu) -> int:
+    """Tokens of the largest micro-batch of a group that fits, to a hundred; 0 where none does."""
+    low, high = 0, 1_000_000
+    while high - low > 100:
+        middle = (low + high) // 2
+        fits = sum(parts(shape, recipe, gpu, middle).values()) <= gpu.memory
+        low, high = (middle, high) if fits else (low, middle)
+    return low // 100 * 100 * recipe.context

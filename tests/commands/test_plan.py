@@ -1,0 +1,153 @@
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from s1_plugin.commands import plan as command
+from s1_plugin.plan import lengths, paper
+
+CONFIGS = sorted((Path(__file__).parents[2] / "axolotl_configs").glob("*.yaml"))
+
+
+@pytest.fixture
+def s1k(tmp_path) -> Path:
+    path = tmp_path / "s1k.txt"
+    path.write_text("\n".join(map(str, paper.s1k())))
+    return path
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(command.plan, [str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_every_shipped_config_is_planned(config: Path, s1k: Path):
+    found = run(config, "--lengths", s1k, "--json")
+    assert found.exit_code == 0, found.output
+    plan = json.loads(found.output)
+    assert plan["forecast"]["seconds"] > 0
+    assert plan["dollars"] is None
+    text = run(config, "--lengths", s1k, "--rate", 2)
+    assert text.exit_code == 0, text.output
+    assert "at $2.00 per GPU hour" in text.output
+    assert "precision:" in text.output
+
+
+def _config(tmp_path: Path, **changed) -> Path:
+    cfg = yaml.safe_load((Path(CONFIGS[0]).parent / "s1.yaml").read_text())
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({**cfg, **changed}))
+    return path
+
+
+def test_the_papers_layout_takes_the_papers_minutes(tmp_path, s1k):
+    config = _config(
+        tmp_path,
+        s1={"weights": "float32"},
+        micro_batch_size=1,
+        context_parallel_size=1,
+        gradient_checkpointing_kwargs={"use_reentrant": True},
+        liger_rms_norm=False,
+    )
+    plan = json.loads(run(config, "--lengths", s1k, "--gpus", 16, "--json").output)
+    assert plan["forecast"]["minutes"] == pytest.approx(26, abs=0.01)
+    assert plan["chain"][0]["minutes"] == pytest.approx(26, abs=0.01)
+    assert any("groups stood idle" in warning for warning in plan["warnings"])
+
+
+def test_measured_kernels_shorten_only_what_uses_them(tmp_path, s1k):
+    constants = tmp_path / "constants.json"
+    constants.write_text(
+        json.dumps(
+            {
+                "device": "a GPU",
+                "efficiency": {"authors": 0.4, "ours": 0.5},
+                "versions": {},
+                "command": "measure",
+            }
+        )
+    )
+
+    def minutes(config: Path, *more: object) -> float:
+        found = run(config, "--lengths", s1k, "--json", *more)
+        return json.loads(found.output)["forecast"]["minutes"]
+
+    ours = _config(tmp_path)
+    assert minutes(ours) / minutes(ours, "--constants", constants) == pytest.approx(1.25, rel=0.01)
+    plain = _config(tmp_path, liger_glu_activation=False)
+    assert minutes(plain) == minutes(plain, "--constants", constants)
+
+
+@pytest.mark.parametrize(
+    ("changed", "arguments", "said"),
+    [
+        ({}, ["--gpus", 2, "--gpu-type", "A100"], "does not fit"),
+        ({"sequence_len": 6000}, [], "rows are longer than sequence_len 6,000 and stop the run"),
+        (
+            {"sequence_len": 6000, "excess_length_strategy": "truncate"},
+            [],
+            "lose their end, the answer among it",
+        ),
+        ({"s1": {"loss": "sequence"}}, [], "most updates are smaller"),
+    ],
+)
+def test_warnings(tmp_path, s1k, changed: dict, arguments: list, said: str):
+    found = run(_config(tmp_path, **changed), "--lengths", s1k, *arguments)
+    assert found.exit_code == 0, found.output
+    assert f"{said}" in " ".join(found.output.split()), found.output
+
+
+def test_data_that_cannot_be_read_here_are_said_to_be_a_fit(tmp_path, monkeypatch):
+    monkeypatch.setattr(lengths, "of_config", _unreachable)
+    text = run(_config(tmp_path)).output
+    assert "a fit of s1K's known lengths (mean 4,700" in text
+    assert "--lengths FILE" in text
+    other = _config(tmp_path, datasets=[{"path": "me/mine", "type": "s1_plugin.traces"}])
+    assert "NOT those of your data" in run(other).output
+
+
+def _unreachable(cfg: object) -> list[int]:
+    raise ValueError("me/mine: no network")
+
+
+def test_the_config_s_own_data_are_measured(tmp_path):
+    rows = [{"question": "1+1?", "thinking": "two " * n, "answer": "2"} for n in (5, 50, 500)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    tokenizer = _tokenizer()
+    data = {
+        "path": str(tmp_path / "rows.jsonl"),
+        "ds_type": "json",
+        "type": "s1_plugin.traces",
+        "field_human": "question",
+        "field_thinking": "thinking",
+        "field_model": "answer",
+    }
+    config = _config(tmp_path, datasets=[data], tokenizer_config=tokenizer)
+    plan = json.loads(run(config, "--json").output)
+    assert plan["lengths_from"] == "the config's, tokenised as in training"
+    assert plan["rows"] == 3
+
+
+def _tokenizer() -> str:
+    import os
+
+    folder = Path(os.environ.get("S1_TEST_DATA", "../shared/data")) / "qwen2.5-tokenizer"
+    if not folder.is_dir():
+        pytest.skip("S1_TEST_DATA has no qwen2.5-tokenizer")
+    return str(folder.absolute())
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("a: [", "is not YAML"), ("bf16: true", "names no model"), ("base_model: a/b", "a/b")],
+)
+def test_bad_configs_are_named(tmp_path, monkeypatch, text: str, said: str):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    found = run(path)
+    assert found.exit_code == 1
+    assert "bad.yaml" in found.output
+    assert said in found.output

@@ -1,0 +1,100 @@
+from dataclasses import replace
+
+import pytest
+
+from s1_plugin.plan import memory
+from s1_plugin.plan.hardware import GPUS
+from s1_plugin.plan.recipe import Recipe
+from s1_plugin.plan.shapes import KNOWN, Shape
+
+BIG = KNOWN["Qwen2.5-32B"]
+OURS = Recipe(
+    gpus=16, shards=(16, 16, 16), recompute="needed", logits="chunks", fused=True, layout="balanced"
+)
+
+
+@pytest.mark.parametrize(("gpus", "size"), [(16, 32.8e9), (8, 65.5e9)])
+def test_float32_masters_take_16_bytes_per_parameter(gpus: int, size: float):
+    states = memory.states(BIG, replace(OURS, gpus=gpus, shards=(gpus,) * 3))
+    assert sum(states.values()) == pytest.approx(size, rel=2e-3)
+
+
+def test_checkpoints_of_the_longest_row():
+    assert 32_768 * memory.checkpoint_per_token(BIG, OURS) == pytest.approx(21.5e9, rel=2e-3)
+
+
+def test_logits_of_the_longest_row():
+    full = memory.parts(BIG, replace(OURS, logits="all"), GPUS["H100"], 32_768)["logits"]
+    assert 50e9 <= full <= 60e9
+    assert memory.parts(BIG, OURS, GPUS["H100"], 32_768)["logits"] < 4e9
+
+
+def test_kahan_summation_takes_ten_bytes_per_parameter():
+    states = memory.states(BIG, replace(OURS, weight=2, optimiser=6.0))
+    assert sum(states.values()) == pytest.approx(10 * BIG.params() / 16)
+
+
+def test_where_32b_fits():
+    row = 32_768
+
+    def fits(gpu: str, gpus: int, **changed) -> bool:
+        recipe = replace(OURS, gpus=gpus, shards=(gpus,) * 3, **changed)
+        return memory.longest(BIG, recipe, GPUS[gpu]) >= row
+
+    assert memory.longest(BIG, OURS, GPUS["H100"]) == pytest.approx(row, rel=0.05)  # barely
+    assert not fits("H100", 8)
+    assert fits("H200", 8)
+    assert fits("H100", 16, context=2)
+    assert not fits("H100", 16, recompute="none", context=2)
+
+
+def test_an_adapter_on_one_gpu():
+    targets = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    lora = replace(
+        OURS, gpus=1, shards=(1, 1, 1), frozen=2.0, rank=16, targets=targets, optimiser=8.0
+    )
+    states = memory.states(BIG, lora)
+    assert states["weights"] == pytest.approx(2 * BIG.params() + 4 * lora.trained(BIG))
+    assert states["optimiser"] == 8 * lora.trained(BIG)
+    assert lora.trained(BIG) < 0.01 * BIG.params()
+    quantised = memory.states(BIG, replace(lora, frozen=4.127 / 8))
+    assert quantised["weights"] < 0.31 * states["weights"]
+
+
+def test_what_a_layer_keeps_is_what_pytorch_keeps():
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    config = {
+        "model_type": "qwen2",
+        "hidden_size": 128,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "intermediate_size": 640,
+        "vocab_size": 64,
+    }
+    model = transformers.AutoModelForCausalLM.from_config(
+        transformers.AutoConfig.for_model(**config), attn_implementation="sdpa"
+    ).bfloat16()
+    layer, tokens = model.model.layers[0], 256
+    hidden = torch.randn(1, tokens, 128, dtype=torch.bfloat16, requires_grad=True)
+    positions = model.model.rotary_emb(hidden, torch.arange(tokens)[None])
+    own = {p.data_ptr() for p in model.parameters()} | {t.data_ptr() for t in positions}
+    kept: dict[int, int] = {}
+
+    def keep(tensor):
+        if tensor.data_ptr() not in own:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with (
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        sdpa_kernel(SDPBackend.FLASH_ATTENTION),
+    ):
+        out = layer(hidden, position_embeddings=positions, attention_mask=None)
+    assert out is not None
+    shape = Shape.from_config(config)
+    expected = tokens * memory.kept_per_token(shape, fused=False)
+    assert sum(kept.values()) == pytest.approx(expected, rel=0.15)
