@@ -74,15 +74,16 @@ class Plan:
 
     def chain(self) -> list[tuple[str, Forecast]]:
         """From the paper's layout on these data to this plan, one change at a time. Empty for
-        another model, an adapter, or another number of epochs: nothing is known of those."""
+        another model, an adapter, or another batch: nothing is known of those."""
         recipe, lengths = self.recipe, self._trained()
-        if self.shape != paper.SHAPE or recipe.frozen or recipe.epochs != paper.RECIPE.epochs:
+        if self.shape != paper.SHAPE or recipe.frozen or recipe.layout == "packed":
             return []
-        if recipe.max_steps:
+        if recipe.rows_per_step != paper.RECIPE.rows_per_step:
             return []
         h100 = roofline.GPUS["H100"]
+        first = replace(paper.RECIPE, epochs=recipe.epochs, max_steps=recipe.max_steps)
         layout = replace(
-            paper.RECIPE,
+            first,
             gpus=recipe.gpus,
             context=recipe.context,
             micro_batch=recipe.micro_batch,
@@ -92,7 +93,7 @@ class Plan:
         )
         again = replace(layout, recompute=recipe.recompute, keep_attention=recipe.keep_attention)
         stages = [
-            ("the paper's layout", paper.RECIPE, h100, 1.0),
+            ("the paper's layout", first, h100, 1.0),
             (layout_in_words(recipe), layout, h100, 1.0),
             (f"recomputation: {_RECOMPUTE[recipe.recompute]}", again, h100, 1.0),
             ("loss and optimiser as configured", recipe, h100, 1.0),

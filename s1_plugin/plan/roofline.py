@@ -195,8 +195,7 @@ def forecast(
         if looked == _LOOK:
             break
     in_epoch = _steps_per_epoch(recipe, lengths, looked)
-    whole = round(in_epoch * recipe.epochs)
-    whole = min(whole, recipe.max_steps or whole)
+    whole = recipe.max_steps or round(in_epoch * recipe.epochs)
     seconds *= whole / looked
     tokens_in_all = round(sum(lengths) * whole / in_epoch)
     model = flops.total(flops.row_cost(shape), lengths) * whole / in_epoch

@@ -115,7 +115,19 @@ def _unreachable(cfg: object) -> list[int]:
 def test_the_config_s_own_data_are_measured(tmp_path):
     rows = [{"question": "1+1?", "thinking": "two " * n, "answer": "2"} for n in (5, 50, 500)]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    tokenizer = _tokenizer()
+    model = tmp_path / "model"
+    model.mkdir()
+    for file in Path(_tokenizer()).iterdir():
+        (model / file.name).write_bytes(file.read_bytes())
+    shape = {
+        "model_type": "qwen2",
+        "hidden_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 4,
+        "intermediate_size": 96,
+        "vocab_size": 152_064,
+    }
+    (model / "config.json").write_text(json.dumps(shape))
     data = {
         "path": str(tmp_path / "rows.jsonl"),
         "ds_type": "json",
@@ -124,10 +136,11 @@ def test_the_config_s_own_data_are_measured(tmp_path):
         "field_thinking": "thinking",
         "field_model": "answer",
     }
-    config = _config(tmp_path, datasets=[data], tokenizer_config=tokenizer)
+    config = _config(tmp_path, datasets=[data], base_model=str(model))
     plan = json.loads(run(config, "--json").output)
     assert plan["lengths_from"] == "the config's, tokenised as in training"
     assert plan["rows"] == 3
+    assert plan["forecast"]["largest"] > 500
 
 
 def _tokenizer() -> str:

@@ -108,9 +108,13 @@ def test_large_data_are_extrapolated(monkeypatch):
     assert part.tokens == whole.tokens
 
 
-def test_max_steps():
-    found = forecast(paper.SHAPE, replace(paper.RECIPE, max_steps=10), H100, paper.s1k(), 0.4)
-    assert found.steps == 10
+@pytest.mark.parametrize("steps", [10, 1000])
+def test_max_steps_decide_whatever_the_epochs(steps: int):
+    whole = forecast(paper.SHAPE, paper.RECIPE, H100, paper.s1k(), 0.4)
+    some = replace(paper.RECIPE, max_steps=steps)
+    found = forecast(paper.SHAPE, some, H100, paper.s1k(), 0.4)
+    assert found.steps == steps
+    assert found.seconds / steps == pytest.approx(whole.seconds / whole.steps)
 
 
 def test_measured_constants(tmp_path):
