@@ -143,12 +143,11 @@ def install(trainer: Any, meter: Meter | None = None, delimiter: Sequence[int] =
         return loss
 
     def items(batches: Sequence[dict[str, Any]], device: Any) -> torch.Tensor:
-        """Sequences in the step: of all ranks where it is one of training."""
+        """Sequences in the step, of all ranks; those that hold shards of the same rows have all
+        counted them. (In evaluation too: before the first step a model says it is not training.)"""
         own = sum(count(b["labels"], b.get("position_ids")) for b in batches)
         total = torch.tensor(float(own), device=device)
-        if trainer.model.training:
-            # The ranks that hold shards of the same rows have all counted them.
-            total = trainer.accelerator.reduce(total, "sum") / _shards(trainer)
+        total = trainer.accelerator.reduce(total, "sum") / _shards(trainer)
         return total.clamp(min=1)
 
     trainer.compute_loss = compute_loss

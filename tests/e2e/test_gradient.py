@@ -100,3 +100,23 @@ def test_a_step_is_the_papers(world, tmp_path):
     print(found, distance(plain, want))
     assert max(found.values()) <= 1e-5, found
     assert distance(plain, want) > 0.01  # without it, several rows are another objective
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_so_is_one_over_several_ranks(world, tmp_path, ranks):
+    """Rows of mixed length over ranks of transformers' Trainer, in pairs: each rank's mean is of
+    other lengths, and a mean of means of tokens would be another objective."""
+    import datasets
+
+    rows = []
+    for n in range(20, 212, 12):
+        ids = torch.randint(5, 30, (n,)).tolist()
+        rows.append({"input_ids": ids, "labels": [-100] * 10 + ids[10:], "attention_mask": [1] * n})
+    datasets.Dataset.from_list(rows).save_to_disk(str(world / "rows"))
+    launch = ("torchrun", "--standalone", "--nproc_per_node", ranks)
+    script = ROOT / "tests" / "e2e" / "step_ranks.py"
+    run(*launch, script, world, tmp_path, 2, cwd=ROOT, ACCELERATE_USE_CPU="true")
+    step = torch.load(tmp_path / "step.pt", weights_only=True)
+    print(distance(step["gradient"], reference(world, rows)))
+    assert step["ranks"] == ranks
+    assert distance(step["gradient"], reference(world, rows)) <= 1e-5

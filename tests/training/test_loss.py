@@ -124,8 +124,8 @@ class Trainer:
 
 
 def step(trainer, batches):
-    trainer.model.train()
     total = trainer._get_num_items_in_batch(batches, "cpu")
+    trainer.model.train()
     losses = [
         trainer.compute_loss(trainer.model, dict(b), num_items_in_batch=total) for b in batches
     ]
