@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator
 from difflib import get_close_matches
@@ -15,7 +14,7 @@ from s1_plugin.config import S1Config, parse
 from s1_plugin.doctor import Finding, found, guarded, task_names
 from s1_plugin.encoding import TextEncoder
 from s1_plugin.formats import get_format
-from s1_plugin.training import precision
+from s1_plugin.training import precision, space
 
 
 def check_config(path: str | Path) -> Iterator[Finding]:
@@ -310,9 +309,20 @@ def _evaluation(cfg: dict) -> Iterator[Finding]:
 
 
 def _output(cfg: dict) -> Iterator[Finding]:
-    folder = Path(cfg.get("output_dir") or "./model-out")
-    existing = next(p for p in [folder, *folder.absolute().parents] if p.exists())
-    if os.access(existing, os.W_OK):
-        yield Finding("ok", f"output_dir {folder} can be written")
+    for setting, folder in space.folders(cfg).items():
+        problem = space.unwritable(setting, folder)
+        if problem:
+            yield Finding("fail", problem)
+            return
+        yield Finding("ok", f"{setting} {folder} can be written")
+    if (cfg.get("s1") or {}).get("nano"):  # made when it trains, and smaller than a photograph
+        return
+    try:
+        problem, (_, parts) = space.too_little(cfg), space.needed(cfg)
+    except ValueError as error:
+        yield Finding("note", f"whether its disk holds what is saved is not known: {error}")
+        return
+    if problem:
+        yield Finding("fail", problem)
     else:
-        yield Finding("fail", f"output_dir {folder} cannot be written", f"check {existing}")
+        yield Finding("ok", f"its disk holds {parts}")

@@ -40,9 +40,14 @@ class S1Plugin(BasePlugin):
             say(f"nano world in {folder}: {settings.nano.rows} traces, seed {settings.nano.seed}")
 
     def load_datasets(self, cfg: Any, preprocess: bool = False) -> None:
-        """Gives this state of data and settings its own prepared folder; axolotl then loads."""
+        """Gives this state of data and settings its own prepared folder; axolotl then loads. Before
+        a training (nothing else calls this without ``preprocess``) also looks at the disk."""
         from s1_plugin import prepared
 
+        if not preprocess:
+            from s1_plugin.training import before
+
+            before.check(cfg)
         folder = prepared.use_own_folder(cfg, parse(cfg.s1))
         reused = [] if cfg.skip_prepare_dataset else prepared.reused(folder)
         if not reused:

@@ -7,6 +7,7 @@ that stand before ours.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -16,25 +17,23 @@ from transformers import TrainerCallback
 
 from s1_plugin.console import say
 from s1_plugin.plan.flops import of_rows
+from s1_plugin.plan.hardware import GPUS
 from s1_plugin.plan.shapes import Shape
 from s1_plugin.training import loss
 from s1_plugin.training.meter import Meter
 
-#: Dense bfloat16 FLOP/s by what `torch.cuda.get_device_name` says, the first that fits. NVIDIA's
-#: data sheets (https://www.nvidia.com/en-us/data-center/h100, /h200, /a100); they print the figures
-#: with sparsity, twice these.
-PEAKS = (
-    ("H100 PCIe", 756e12),
-    ("H100 NVL", 835e12),
-    ("H100", 989e12),
-    ("H200", 989e12),
-    ("A100", 312e12),
-)
+#: Dense bfloat16 FLOP/s of variants that do less than their namesakes in a node of eight (NVIDIA's
+#: data sheets, https://www.nvidia.com/en-us/data-center/h100/ and /h200/; they print the figures
+#: with sparsity, twice these).
+_VARIANTS = {"H100 PCIe": 756e12, "H100 NVL": 835e12, "H200 NVL": 835e12}
 
 
 def peak_of(name: str) -> float | None:
-    """Dense bfloat16 FLOP/s of a GPU; None if it is not known."""
-    return next((peak for part, peak in PEAKS if part in name), None)
+    """Dense bfloat16 FLOP/s of a GPU by what `torch.cuda.get_device_name` says; None if unknown."""
+    for variant, peak in _VARIANTS.items():
+        if variant in name:
+            return peak
+    return next((gpu.flops for n, gpu in GPUS.items() if re.search(rf"\b{n}\b", name)), None)
 
 
 class Watch(TrainerCallback):
@@ -204,12 +203,17 @@ def install(trainer: Any, *, sequence_loss: bool, dollars: float | None) -> Watc
     low = trainer.args.bf16 or trainer.args.fp16  # the peak is that of 16-bit matrices
     trainer.s1_meter = Meter()
     if not sequence_loss:
-        step = trainer.training_step
-
-        def count_rows(model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-            if loss._shard(trainer) == 0:
-                trainer.s1_meter.add_rows(*loss._rows(inputs))
-            return step(model, inputs, *args, **kwargs)
-
-        trainer.training_step = count_rows
+        count_rows(trainer)
     return Watch(trainer, gpus=gpus, peak=peak * gpus if peak and low else None, dollars=dollars)
+
+
+def count_rows(trainer: Any) -> None:
+    """Makes every training step of ``trainer`` tell the meter its sequences."""
+    step = trainer.training_step
+
+    def training_step(model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        if loss._shard(trainer) == 0:
+            trainer.s1_meter.add_rows(*loss._rows(inputs))
+        return step(model, inputs, *args, **kwargs)
+
+    trainer.training_step = training_step

@@ -1,0 +1,29 @@
+"""What is looked at before a training begins, while nothing has been paid for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from s1_plugin.console import say
+from s1_plugin.training import checkpoints, space
+
+
+def check(cfg: Any) -> None:
+    """Looks at disk and checkpoints, on the first rank alone: it is the one that writes.
+
+    Raises:
+        ValueError: if what is written will not fit or cannot be written, or if the checkpoint that
+            is to be gone on from cannot be.
+    """
+    if int(os.environ.get("RANK", "0") or 0):
+        return
+    checkpoints.prepare(
+        Path(cfg.output_dir),
+        cfg.resume_from_checkpoint or None,
+        bool(cfg.auto_resume_from_checkpoints),
+    )
+    unknown = space.check(cfg)
+    if unknown:
+        say(unknown)
