@@ -11,7 +11,7 @@ import torch
 
 
 def main() -> None:
-    world, out, micro = sys.argv[1:]
+    world, out, micro, balanced = sys.argv[1:]
     import datasets
     from transformers import (
         AutoModelForCausalLM,
@@ -21,7 +21,7 @@ def main() -> None:
         TrainingArguments,
     )
 
-    from s1_plugin.training import loss
+    from s1_plugin.training import batches, loss
 
     rows = datasets.load_from_disk(f"{world}/rows")
     model = AutoModelForCausalLM.from_pretrained(f"{world}/base", dtype=torch.float32)
@@ -49,6 +49,8 @@ def main() -> None:
         data_collator=DataCollatorForSeq2Seq(tokenizer),
     )
     loss.install(trainer)
+    if balanced == "balanced":
+        batches.install(trainer)
     said = trainer.train().training_loss
     if args.process_index == 0:
         moved = {name: before[name] - p.detach() for name, p in model.named_parameters()}
