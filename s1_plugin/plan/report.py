@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -53,6 +54,7 @@ class Plan:
         ours = self.recipe.fused and self.recipe.logits == "chunks"
         return self.constants.ratio if self.constants and ours else 1.0
 
+    @functools.cached_property
     def forecast(self) -> Forecast:
         return roofline.forecast(
             self.shape, self.recipe, self.gpu, self._trained(), self.efficiency
@@ -67,9 +69,9 @@ class Plan:
             return [n for n in self.lengths if n <= limit] or [limit]
         return self.lengths
 
-    def parts(self, forecast: Forecast) -> dict[str, float]:
+    def parts(self) -> dict[str, float]:
         """Memory of one GPU in the largest micro-batch of these data."""
-        tokens = -(-forecast.largest // self.recipe.context)
+        tokens = -(-self.forecast.largest // self.recipe.context)
         return memory.parts(self.shape, self.recipe, self.gpu, tokens)
 
     def chain(self) -> list[tuple[str, Forecast]]:
@@ -108,14 +110,14 @@ class Plan:
             for name, stage, gpu, kernels in stages
         ]
 
-    def room(self, forecast: Forecast) -> tuple[int, float]:
+    def room(self) -> tuple[int, float]:
         """How many layers could do without recomputation in the memory that is left, and the
         minutes that this would spare. axolotl recomputes all layers or none."""
         recipe = self.recipe
-        left = self.gpu.memory - sum(self.parts(forecast).values())
+        left = self.gpu.memory - sum(self.parts().values())
         if recipe.recompute == "none" or left <= 0:
             return 0, 0.0
-        tokens = -(-forecast.largest // recipe.context)
+        tokens = -(-self.forecast.largest // recipe.context)
         kept = memory.kept_per_token(self.shape, recipe.fused)
         kept -= int(memory.checkpoint_per_token(self.shape, recipe)) // self.shape.layers
         layers = min(self.shape.layers, int(left / (tokens * kept)))
@@ -126,12 +128,12 @@ class Plan:
             self._trained(),
             self.efficiency,
         )
-        return layers, (forecast.minutes - best.minutes) * layers / self.shape.layers
+        return layers, (self.forecast.minutes - best.minutes) * layers / self.shape.layers
 
-    def warnings(self, forecast: Forecast) -> Iterator[str]:
+    def warnings(self) -> Iterator[str]:
         """What should be known before GPUs are rented, each with a remedy."""
-        recipe = self.recipe
-        used = sum(self.parts(forecast).values())
+        recipe, forecast = self.recipe, self.forecast
+        used = sum(self.parts().values())
         if used > self.gpu.memory:
             fits = memory.longest(self.shape, recipe, self.gpu)
             remedies = [
@@ -188,8 +190,8 @@ class Plan:
             yield f"{self.precision}; see `s1 doctor`"
 
     def as_json(self) -> dict[str, Any]:
-        found = self.forecast()
-        layers, spared = self.room(found)
+        found = self.forecast
+        layers, spared = self.room()
         return {
             "model": self.model,
             "parameters": self.shape.params(),
@@ -203,7 +205,7 @@ class Plan:
             "measured_kernels": self.kernels,
             "forecast": {**asdict(found), "minutes": found.minutes, "gpu_hours": found.gpu_hours},
             "dollars": None if self.rate is None else found.gpu_hours * self.rate,
-            "memory": self.parts(found),
+            "memory": self.parts(),
             "memory_of_gpu": self.gpu.memory,
             "longest_row_that_fits": memory.longest(self.shape, self.recipe, self.gpu),
             "room": {"layers": layers, "minutes": spared},
@@ -212,7 +214,7 @@ class Plan:
                 {"change": name, "minutes": f.minutes, "gpu_hours": f.gpu_hours}
                 for name, f in self.chain()
             ],
-            "warnings": list(self.warnings(found)),
+            "warnings": list(self.warnings()),
         }
 
     def _written(self) -> float | None:
@@ -222,7 +224,7 @@ class Plan:
 
     def lines(self) -> Iterator[str]:
         """The plan as text."""
-        found, recipe, gpu = self.forecast(), self.recipe, self.gpu
+        found, recipe, gpu = self.forecast, self.recipe, self.gpu
         trained = recipe.trained(self.shape)
         yield f"{self.model}: {_count(self.shape.params())} parameters, {_count(trained)} trained"
         yield f"  {self.precision}"
@@ -238,7 +240,7 @@ class Plan:
         )
         yield ""
         yield f"memory of a GPU, largest micro-batch ({found.largest:,} tokens in a group), GB"
-        parts = self.parts(found)
+        parts = self.parts()
         for name, size in parts.items():
             if size >= 5e7:
                 yield f"  {name:<12}{size / 1e9:>7.1f}  {_WHAT[name]}"
@@ -249,12 +251,12 @@ class Plan:
             f"micro-batch that fits: {fits:,} tokens"
         )
         yield ""
-        yield from self._time(found)
-        for warning in self.warnings(found):
+        yield from self._time()
+        for warning in self.warnings():
             yield f"warning: {warning}"
 
-    def _time(self, found: Forecast) -> Iterator[str]:
-        recipe, gpu = self.recipe, self.gpu
+    def _time(self) -> Iterator[str]:
+        found, recipe, gpu = self.forecast, self.recipe, self.gpu
         step = found.seconds / found.steps
         yield f"time of the steps: {found.minutes:.1f} minutes, {found.gpu_hours:.2f} GPU hours"
         if self.rate is None:
@@ -281,7 +283,7 @@ class Plan:
             yield "  from the paper's layout, one change at a time:   minutes  GPU hours"
             for name, stage in chain:
                 yield f"    {name:<45} {stage.minutes:>7.1f}  {stage.gpu_hours:>9.2f}"
-        layers, spared = self.room(found)
+        layers, spared = self.room()
         if spared >= 0.05 * found.minutes:
             yield (
                 f"  room: {layers} of {self.shape.layers} layers would fit without recomputation "
