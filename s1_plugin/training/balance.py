@@ -14,9 +14,9 @@ from itertools import combinations
 _FREE = 16
 #: A gain below this share of a load is rounding, not a gain.
 _GAIN = 1e-9
-#: The search after it stops this near to the bound, and after so many placements (6 ms).
-_NEAR = 1e-3
-_PLACEMENTS = 5_000
+#: The search after it: how near to the bound is enough, how many choices are looked at per try
+#: (1 ms), and of how many rows (with more of them, pairs of bins come near enough).
+_NEAR, _CHOICES, _ROWS = 1e-3, 4_000, 64
 
 
 def cost(length: int, linear: float, quadratic: float) -> float:
@@ -61,7 +61,7 @@ def assign(costs: Sequence[float], bins: int) -> list[list[int]]:
         found[target].append(row)
         loads[target] += costs[row]
     found = _pairwise(costs, found)
-    if len(costs) > bins:
+    if bins < len(costs) <= _ROWS:
         found = _pairwise(costs, _search(costs, falling, found))
     return [sorted(rows) for rows in sorted(found, key=lambda rows: (-_load(costs, rows), rows))]
 
@@ -91,47 +91,58 @@ def _pairwise(costs: Sequence[float], found: list[list[int]]) -> list[list[int]]
 def _search(
     costs: Sequence[float], falling: Sequence[int], found: list[list[int]]
 ) -> list[list[int]]:
-    """The best of ``found`` and what a search finds: depth first, costliest row first, emptiest
-    bin first, leaving out what cannot be better by `_NEAR`."""
+    """``found``, or better: halves the way between the fullest bin and the bound, again and again,
+    asking whether all bins can be kept below it."""
     bins = len(found)
-    best = max(_load(costs, rows) for rows in found)
-    enough = lower_bound(costs, bins) * (1 + _NEAR)
-    rest = [math.fsum(costs[row] for row in falling[i:]) for i in range(len(falling))]
-    placed = 0
-    loads = [0.0] * bins
-    held: list[list[int]] = [[] for _ in range(bins)]
-
-    def place(i: int) -> None:
-        nonlocal best, found, placed
-        placed += 1
-        if i == len(falling):
-            best, found = max(loads), [list(rows) for rows in held]
-            return
-        row = falling[i]
-        # Room in bins that can still take a row; the cheapest comes last.
-        full = best * (1 - _NEAR)
-        least = costs[falling[-1]]
-        if math.fsum(full - load for load in loads if load + least <= full) < rest[i]:
-            return
-        tried = set()
-        for b in sorted(range(bins), key=loads.__getitem__):
-            before = loads[b]
-            if before + costs[row] > best * (1 - _NEAR):
-                return
-            if before in tried:
-                continue
-            tried.add(before)
-            loads[b] = before + costs[row]
-            held[b].append(row)
-            place(i + 1)
-            held[b].pop()
-            loads[b] = before
-            if best <= enough or placed >= _PLACEMENTS:
-                return
-
-    if best > enough:
-        place(0)
+    most, least = max(_load(costs, rows) for rows in found), lower_bound(costs, bins)
+    while most > least * (1 + _NEAR):
+        target = (most + least) / 2
+        better = _filled(costs, falling, bins, target, [_CHOICES])
+        if better is None:  # there is none, or none was found in time
+            least = target
+        else:
+            found, most = better, max(_load(costs, rows) for rows in better)
     return found
+
+
+def _filled(
+    costs: Sequence[float], falling: Sequence[int], bins: int, most: float, left: list[int]
+) -> list[list[int]] | None:
+    """Bins that hold at most ``most`` each, or None. Bin by bin: the costliest row that is left,
+    with the others that fill the bin best first; together the bins may leave so much unused and no
+    more. ``left`` counts down the choices that may still be looked at."""
+    unused = bins * most - _load(costs, falling)
+    if unused < 0 or costs[falling[0]] > most:
+        return None
+    if bins == 1:
+        return [list(falling)]
+    first, others = falling[0], falling[1:]
+    after = [_load(costs, others[i:]) for i in range(len(others) + 1)]
+    choices: list[tuple[float, int]] = []
+
+    def choose(i: int, load: float, taken: int) -> None:
+        left[0] -= 1
+        if left[0] < 0 or load + after[i] < most - unused:
+            return
+        if i == len(others):
+            choices.append((load, taken))
+            return
+        with_it = load + costs[others[i]]
+        if with_it <= most:
+            choose(i + 1, with_it, taken | 1 << i)
+        choose(i + 1, load, taken)
+
+    choose(0, costs[first], 0)
+    for _, taken in sorted(choices, reverse=True):
+        if left[0] < 0:
+            break
+        rest = [row for i, row in enumerate(others) if not taken >> i & 1]
+        if len(rest) < bins - 1:  # no bin stays empty
+            continue
+        filled = _filled(costs, rest, bins - 1, most, left)
+        if filled is not None:
+            return [[first, *(row for i, row in enumerate(others) if taken >> i & 1)], *filled]
+    return None
 
 
 def _split(costs: Sequence[float], one: list[int], other: list[int]) -> tuple[list[int], list[int]]:
