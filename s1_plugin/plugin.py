@@ -32,6 +32,10 @@ class S1Plugin(BasePlugin):
             from s1_plugin.training import batches
 
             batches.check(cfg)
+        if settings.evaluate:
+            from s1_plugin.training import evaluate
+
+            evaluate.check(settings.evaluate)
         if settings.nano:
             from s1_plugin.nano import world
 
@@ -97,7 +101,7 @@ class S1Plugin(BasePlugin):
             def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
                 kwargs["model"].config.use_cache = True
 
-        from s1_plugin.training import watch
+        from s1_plugin.training import card, record, watch
 
         settings = parse(cfg.s1)
         watching = watch.install(
@@ -105,7 +109,15 @@ class S1Plugin(BasePlugin):
             sequence_loss=settings.loss == "sequence",
             dollars=settings.dollars_per_gpu_hour,
         )
-        return [UseCache(), watching]
+        recorder = record.Recorder(cfg, trainer, watching, settings.weights)
+        card.install(trainer, recorder.record, Path(cfg.output_dir))
+        return [UseCache(), watching, recorder]
+
+    def post_train_unload(self, cfg: Any) -> None:
+        """Once the model is saved: the run is finished, and evaluated if asked to."""
+        from s1_plugin.training import after
+
+        after.finish(cfg, parse(cfg.s1))
 
 
 def _banner(settings: S1Config) -> str:
