@@ -218,7 +218,7 @@ def install(trainer: Any) -> None:
         )
     if _base(config._attn_implementation) not in ATTENTION:
         raise ValueError(_unknown_attention(config._attn_implementation))
-    if not hasattr(trainer.train_dataset, "select_columns"):
+    if not hasattr(trainer.train_dataset, "__len__"):
         raise ValueError(
             "s1.balance: true needs a data set that is not streamed; remove `streaming`"
         )

@@ -63,7 +63,8 @@ def gradient(world, folder, micro, **settings):
     config["datasets"][0]["path"] = str(world / "rows.jsonl")
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(config))
-    run("axolotl", "train", path, "--launcher", "python", cwd=folder)
+    said = run("axolotl", "train", path, "--launcher", "python", cwd=folder).stderr
+    assert ("rows in balance" in said) == settings.get("balance", False)
     before = load_file(world / "base" / "model.safetensors")
     after = load_file(folder / "model" / "model.safetensors")
     (state,) = (folder / "prepared").rglob("state.json")
@@ -96,6 +97,8 @@ def test_a_step_is_the_papers(world, tmp_path):
     found = {"one row per micro-batch": distance(alone, want)}
     ours, _ = gradient(world, tmp_path / "ours", 4, loss="sequence")
     found["four rows, loss: sequence"] = distance(ours, want)
+    packed, _ = gradient(world, tmp_path / "packed", 4, loss="sequence", balance=True)
+    found["rows in balance"] = distance(packed, want)
     plain, _ = gradient(world, tmp_path / "plain", 4)
     print(found, distance(plain, want))
     assert max(found.values()) <= 1e-5, found

@@ -5,7 +5,7 @@ import pytest
 import torch
 from accelerate.data_loader import prepare_data_loader, skip_first_batches
 from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, Trainer, TrainingArguments
 
 from s1_plugin.plan import flops, shapes
 from s1_plugin.training import batches, loss
@@ -199,7 +199,60 @@ def test_rows_in_the_order_of_the_file():
     assert found == [list(range(16)), list(range(16, 32))] == [s for s, _ in steps(stock, 2)]
 
 
+def trainer(tmp_path, family="qwen2", **settings):
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **TINY))
+    settings = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2} | settings
+    args = TrainingArguments(
+        output_dir=str(tmp_path), use_cpu=True, report_to=[], save_strategy="no", **settings
+    )
+    data = rows(30)
+    return Trainer(model=model, args=args, train_dataset=data, eval_dataset=data)
+
+
+def test_the_trainer_trains_on_balanced_batches_and_evaluates_as_before(tmp_path, capsys):
+    def order(found):
+        each = []
+        for epoch in (0, 1):
+            found.set_epoch(epoch)
+            each.append([sorted(numbers(batch)) for batch in found])
+        return each
+
+    made = trainer(tmp_path, seed=7)
+    made.data_collator = list
+    stock = order(made.get_train_dataloader())
+    made.model.config.use_cache = True  # with it, rows would not be looked for in the positions
+    batches.install(made)
+    assert not made.model.config.use_cache
+    loader = made.get_train_dataloader()
+    assert "8 rows a step over 1 groups x 2 micro-batches" in capsys.readouterr().err
+    assert made.num_examples(loader) == 30 and len(loader) == 8
+    ours = order(loader)
+    for epoch in (0, 1):
+        for at in (0, 2, 4, 6):
+            (one, two), want = ours[epoch][at : at + 2], stock[epoch][at : at + 2]
+            assert sorted(one + two) == sorted(want[0] + want[1])
+    assert ours[0] != stock[0]
+    assert isinstance(next(iter(made.get_eval_dataloader())), list)
+    assert set(next(iter(loader))) == {"input_ids", "labels", "position_ids"}
+
+
 # What is refused
+
+
+def test_models_and_loaders_that_would_mix_rows_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="models of type mistral, only for llama, qwen2, qwen3"):
+        batches.install(trainer(tmp_path, "mistral"))
+    made = trainer(tmp_path)
+    made.model.config._attn_implementation = "paged|sdpa"
+    with pytest.raises(ValueError, match=r"paged\|sdpa.*set one of eager"):
+        batches.install(made)
+    made = trainer(tmp_path, accelerator_config={"split_batches": True})
+    with pytest.raises(ValueError, match=r"accelerator_config\.split_batches"):
+        batches.install(made)
+    made = trainer(tmp_path)
+    made.train_dataset = made.train_dataset.to_iterable_dataset()
+    with pytest.raises(ValueError, match="remove `streaming`"):
+        batches.install(made)
 
 
 @pytest.mark.parametrize(
