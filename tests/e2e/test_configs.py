@@ -93,7 +93,7 @@ def trained(folder):
     """What was said of each config."""
     script = str(ROOT / "tests" / "e2e" / "train_configs.py")
     paths = [str(folder / f"{name}.yaml") for name in NAMES]
-    done = run("python", script, *paths, cwd=folder)
+    done = run("python", script, *paths, cwd=folder, AXOLOTL_DATASET_NUM_PROC="1")
     parts = re.split(r"^== .*/(.*)\.yaml$", done.stderr, flags=re.MULTILINE)[1:]
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
