@@ -117,7 +117,7 @@ def install(trainer: Any, meter: Meter | None = None, delimiter: Sequence[int] =
                 "loss is more than the cross entropy of the head's output; remove the key, and set "
                 "micro_batch_size: 1 without packing, which is the same objective"
             )
-    _use_weights(causal, meter)
+    use_weights(causal, meter)
     compute = trainer.compute_loss
 
     def compute_loss(model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
@@ -165,7 +165,7 @@ def _rows(inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
     return begins, torch.ones_like(begins) if real is None else real.bool()
 
 
-def _use_weights(causal: Any, meter: Meter | None) -> None:
+def use_weights(causal: Any, meter: Meter | None) -> None:
     """Gives the model a forward that takes ``targets`` and ``weights`` and returns a loss, and no
     logits; without them it is the one it had."""
     forward = causal.forward
