@@ -8,14 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from s1_plugin.config import S1Config
-from s1_plugin.training import evaluate, record
+from s1_plugin.console import say
+from s1_plugin.training import checkpoints, evaluate, record
+
+_WORTH_SAYING = 1e9
 
 
 def finish(cfg: Any, settings: S1Config) -> None:
     """Marks the run as finished, and evaluates the model if asked to."""
     if int(os.environ.get("RANK", "0") or 0):
         return
-    record.finish(Path(cfg.output_dir))
+    folder = Path(cfg.output_dir)
+    record.finish(folder)
+    left = checkpoints.newest_first(folder)
+    size = sum(file.stat().st_size for path in left for file in path.rglob("*") if file.is_file())
+    if size > _WORTH_SAYING:
+        say(f"{len(left)} checkpoints in {folder}, {size / 1e9:.0f} GB, are not needed any more")
     if settings.evaluate is None:
         return
     import torch

@@ -86,7 +86,7 @@ def render(record: Mapping[str, Any]) -> str:
     names = [_hub_name(d.get("path")) for d in cfg.get("datasets") or []]
     lines = [
         *_front_matter(cfg, [name for name in names if name]),
-        f"# {Path(out).resolve().name}",
+        f"# {cfg.get('hub_model_id') or out.removeprefix('./')}",
         "",
         f"`{cfg.get('base_model')}`, trained on reasoning traces with "
         "[s1-plugin](https://arxiv.org/abs/2501.19393) and axolotl: it thinks before it answers, "
@@ -190,7 +190,9 @@ def _commands(cfg: Mapping[str, Any], out: str) -> list[str]:
     lines = []
     for number, kwargs in enumerate(budgets):
         settings = EvaluateConfig(
-            tasks=[tasks] if isinstance(tasks, str) else list(tasks), gen_kwargs=kwargs
+            tasks=[tasks] if isinstance(tasks, str) else list(tasks),
+            gen_kwargs=kwargs,
+            batch_size=asked.get("batch_size") or cfg.get("lm_eval_batch_size") or 8,
         )
         lines.append(shlex.join(evaluate.command(settings, arguments, f"results/{number}")))
     return lines

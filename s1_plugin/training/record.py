@@ -134,13 +134,22 @@ class Recorder(TrainerCallback):
         self._cfg = cfg
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Raises ValueError where a finished run of other settings would be gone on with."""
         resumed = self._cfg.resume_from_checkpoint or None  # axolotl has put it in by now
         self.record["resumed_from"] = (
             {"checkpoint": str(resumed), "step": state.global_step} if (resumed) else None
         )
         self.record["config"] = without_secrets(self._cfg.to_dict())
         if resumed and state.is_world_process_zero:
-            for line in changes(_read(self.path), self.record):
+            before = _read(self.path)
+            found = changes(before, self.record)
+            if found and before.get("finished"):
+                raise ValueError(
+                    f"{self.path.parent} holds a finished run with other settings: "
+                    f"{'; '.join(found)}. Set another `output_dir`, or delete that one: its last "
+                    f"checkpoint {resumed} would be taken for this run's"
+                )
+            for line in found:
                 say(f"going on from {resumed}, though {line}")
         self._write(state)
 

@@ -79,7 +79,10 @@ def needed(cfg: Mapping[str, Any]) -> tuple[int, str]:
     # Paged states lie in the CPU's memory, but are saved all the same.
     paged = {"paged_adamw_8bit": 2.03, "paged_adamw_32bit": 8.0}
     per_weight = paged.get(str(cfg.get("optimizer")), plan.optimiser) + plan.master
-    states = 0.0 if cfg.get("save_only_model") else per_weight * plan.trained(shape)
+    if cfg.get("save_only_model"):
+        states = 0.0
+    else:
+        states = per_weight * plan.trained(shape) + model * _writes_weights_twice(cfg)
     kept = checkpoints(cfg)
     parts = f"the model of {_size(model)}"
     if kept:
@@ -89,6 +92,14 @@ def needed(cfg: Mapping[str, Any]) -> tuple[int, str]:
             f"({kind} optimiser states)"
         )
     return round(model + kept * (model + states)), parts
+
+
+def _writes_weights_twice(cfg: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint that can be resumed from holds the weights once for use and once to go
+    on from: DeepSpeed's do, and FSDP's of whole tensors (transformers, trainer.py: ``save_model``,
+    then ``save_fsdp_model`` of accelerate or ``save_checkpoint``)."""
+    fsdp = cfg.get("fsdp_config") or {}
+    return bool(cfg.get("deepspeed")) or fsdp.get("state_dict_type") == "FULL_STATE_DICT"
 
 
 def too_little(cfg: Mapping[str, Any]) -> str | None:

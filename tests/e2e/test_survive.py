@@ -14,11 +14,11 @@ pytestmark = pytest.mark.e2e
 STEPS, SEED, KILLS = 70, 5, 5
 
 
-def config(folder):
+def config(folder, **ours):
     """The nano config with 35 steps an epoch, and a checkpoint every ten steps."""
     folder.mkdir()
     cfg = yaml.safe_load((ROOT / "axolotl_configs" / "s1_nano.yaml").read_text())
-    cfg["s1"] |= {"loss": "sequence", "weights": "float32"}
+    cfg["s1"] |= {"loss": "sequence", "weights": "float32", **ours}
     cfg["s1"]["nano"] |= {"folder": str(folder.parent / "nano"), "rows": 35 * 16}
     cfg["datasets"][0]["path"] = str(folder.parent / "nano" / "train.jsonl")
     cfg |= {
@@ -48,7 +48,16 @@ def test_five_kills_leave_no_trace(tmp_path):
     from safetensors.torch import load_file
 
     calm, rough = tmp_path / "calm", tmp_path / "rough"
-    run("axolotl", "train", config(calm), "--launcher", "python", cwd=tmp_path)
+    asked = {"tasks": ["s1_nano"], "batch_size": 300}
+    asked["gen_kwargs"] = {"max_tokens_thinking": 2, "max_gen_toks": 16}
+    said = run(
+        "axolotl", "train", config(calm, evaluate=asked), "--launcher", "python", cwd=tmp_path,
+        RANK="0", WORLD_SIZE="1", MASTER_ADDR="localhost", MASTER_PORT="29763",
+    ).stderr  # fmt: skip
+    assert f"trained: {STEPS} steps" in said and "FAILED" not in said
+    (results,) = (calm / "model" / "eval").rglob("results_*.json")
+    assert json.loads(results.read_text())["n-samples"]["s1_nano"]["effective"] == 300
+    assert "lm_eval run" in (calm / "model" / "README.md").read_text()
     killed = run(
         "python", Path(__file__).with_name("killed_training.py"), SEED, KILLS, STEPS,
         config(rough), rough / "model", cwd=tmp_path, PYTHONPATH=str(ROOT),

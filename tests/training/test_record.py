@@ -1,9 +1,11 @@
 import json
 
 import pytest
+from axolotl.utils.dict import DictDefault
 
 from s1_plugin.training import record
 from s1_plugin.training.record import STRUCK_OUT
+from tests.training.watched import train
 
 SECRETS = {
     "hub_token": "plain words",
@@ -82,3 +84,61 @@ def test_a_record_is_finished_in_place(tmp_path):
     found = json.loads((tmp_path / record.FILE_NAME).read_text())
     assert found["finished"] is True and found["steps"] == 3 and found["ended"]
     assert len(list(tmp_path.iterdir())) == 1
+
+
+class Kept(record.Recorder):
+    """Keeps what the file held at every step, and stops the run at step 5."""
+
+    seen: dict
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.seen[state.global_step] = json.loads(self.path.read_text())
+        if state.global_step == 5:
+            raise KeyboardInterrupt
+
+
+def test_a_run_that_is_stopped_leaves_a_record(tmp_path):
+    cfg = {"base_model": "m", "output_dir": str(tmp_path), "seed": 3, "hub_token": "secret-word"}
+    cfg["dataset_prepared_path"] = str(tmp_path / "s1-abc")
+    kept = []
+
+    def more(trainer, watching):
+        kept.append(Kept(DictDefault(cfg), trainer, watching, None))
+        kept[0].seen = {}
+        return kept[0]
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, gpus=2, dollars=1.0, more=more)
+    seen = kept[0].seen
+    # written at the start, and with every log, which is every second step
+    assert [seen[n]["steps"] for n in range(1, 6)] == [0, 0, 2, 2, 4]
+    left = json.loads((tmp_path / record.FILE_NAME).read_text())
+    assert left == seen[5] and left["finished"] is False and left["of_steps"] == 6
+    assert left["losses"]["loss_answer"] == 5.0 and left["losses"]["logged_at_step"] == 4
+    assert left["tokens"] > 0 and left["dollars"] == pytest.approx(left["gpu_hours"], abs=1e-4)
+    assert left["hardware"]["device"] == "cpu" and left["versions"]["torch"] and left["seed"] == 3
+    assert left["data"]["fingerprint"] == "abc" and left["resumed_from"] is None
+    assert "secret-word" not in (tmp_path / record.FILE_NAME).read_text()
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_other_settings_are_said_and_for_a_finished_run_refused(tmp_path, finished, capfd):
+    settings = {"base_model": "m", "output_dir": str(tmp_path), "learning_rate": 1.0}
+    settings["dataset_prepared_path"] = str(tmp_path / "s1-abc")
+
+    def more(rate):
+        cfg = DictDefault({**settings, "learning_rate": rate})
+        return lambda trainer, watching: record.Recorder(cfg, trainer, watching, None)
+
+    train(tmp_path, more=more(1.0))
+    if finished:
+        record.finish(tmp_path)
+    settings["resume_from_checkpoint"] = "checkpoint-6"
+    train(tmp_path, more=more(1.0))  # the same goes on
+    if finished:
+        record.finish(tmp_path)
+        with pytest.raises(ValueError, match=r"finished run .*learning_rate` was 1.0 and is 2.0"):
+            train(tmp_path, more=more(2.0))
+    else:
+        train(tmp_path, more=more(2.0))
+        assert "though `learning_rate` was 1.0 and is 2.0" in capfd.readouterr().err

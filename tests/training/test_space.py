@@ -25,6 +25,12 @@ PARAMS = 32_763_876_352
         ({"save_strategy": "epoch"}, 4 + 5 * 12),
         ({"save_strategy": "epoch", "save_only_model": True}, 4 + 5 * 4),
         ({"save_strategy": "no"}, 4),
+        # whole tensors under FSDP: the weights are there twice
+        (
+            {"save_total_limit": 1, "fsdp_config": {"state_dict_type": "FULL_STATE_DICT"}},
+            4 + 2 * 16,
+        ),
+        ({"save_total_limit": 1, "fsdp_config": {"state_dict_type": "SHARDED_STATE_DICT"}}, 28),
         ({"save_strategy": "epoch", "save_total_limit": 1, "s1": {}}, 2 + 2 * 6),
     ],
 )

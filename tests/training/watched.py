@@ -48,7 +48,7 @@ class Learner(Trainer):
         return losses
 
 
-def train(folder, steps=6, gpus=None, peak=None, dollars=None, report_to=()):
+def train(folder, steps=6, gpus=None, peak=None, dollars=None, report_to=(), more=None):
     """The trainer, trained."""
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -69,6 +69,8 @@ def train(folder, steps=6, gpus=None, peak=None, dollars=None, report_to=()):
     else:
         watching = watch.install(trainer, sequence_loss=False, dollars=dollars)
     trainer.add_callback(watching)
+    if more:
+        trainer.add_callback(more(trainer, watching))
     trainer.train()
     return trainer
 
