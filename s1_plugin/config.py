@@ -68,6 +68,13 @@ class S1Config(BaseModel):
         "pack what falls together into one row without padding. A step has the same rows as "
         "without it. Needs `loss: sequence`.",
     )
+    keep_activations_gb: float | None = Field(
+        default=None,
+        gt=0,
+        description="With gradient_checkpointing: true, let as many layers of each micro-batch as "
+        "fit into this many GB (1e9 bytes) per GPU keep their activations; only the others are "
+        "computed a second time. `s1 plan` says what fits. Not set: all are computed again.",
+    )
     dollars_per_gpu_hour: float | None = Field(
         default=None,
         gt=0,

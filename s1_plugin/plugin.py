@@ -32,6 +32,10 @@ class S1Plugin(BasePlugin):
             from s1_plugin.training import batches
 
             batches.check(cfg)
+        if settings.keep_activations_gb:
+            from s1_plugin.training import recompute
+
+            recompute.check(cfg)
         if settings.evaluate:
             from s1_plugin.training import evaluate
 
@@ -52,7 +56,7 @@ class S1Plugin(BasePlugin):
             from s1_plugin.training import before
 
             before.check(cfg)
-        folder = prepared.use_own_folder(cfg, parse(cfg.s1))
+        folder = prepared.use_own_folder(cfg, parse(cfg.s1), anew=preprocess)
         reused = [] if cfg.skip_prepare_dataset else prepared.reused(folder)
         if not reused:
             prepared.parse_files(cfg, folder)
@@ -90,6 +94,11 @@ class S1Plugin(BasePlugin):
             from s1_plugin.training import batches
 
             batches.install(trainer)
+        if settings.keep_activations_gb:
+            from s1_plugin.training import recompute
+
+            fused = bool(cfg.liger_glu_activation)
+            recompute.install(trainer, settings.keep_activations_gb, fused)
 
     def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[Any]:
         """Watches the run; and lets the trained model be saved as it is to be used: with a

@@ -1,0 +1,92 @@
+"""Recomputation only as far as memory asks: `s1.keep_activations_gb`.
+
+With gradient checkpointing every layer is computed a second time in the backward pass, a quarter of
+all work, so that a row of 32,768 tokens fits. Most micro-batches are shorter: in each, as many of
+the last layers as fit into the given memory keep their activations, and only the others are
+computed again. The gradient is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from s1_plugin.console import say
+
+
+def check(cfg: Mapping[str, Any]) -> None:
+    """Whether this axolotl config can train with ``s1.keep_activations_gb``.
+
+    Raises:
+        ValueError: with the remedy.
+    """
+    if cfg.get("gradient_checkpointing") is not True:
+        raise ValueError(
+            "s1.keep_activations_gb says which layers gradient checkpointing may leave out; set "
+            "`gradient_checkpointing: true`, or remove the key"
+        )
+    if (cfg.get("fsdp_config") or {}).get("activation_checkpointing"):
+        raise ValueError(
+            "s1.keep_activations_gb cannot go with fsdp_config.activation_checkpointing, which "
+            "wraps all layers; set `gradient_checkpointing: true` at the top level instead"
+        )
+
+
+def kept_layers(layers: int, tokens: int, per_token: float, budget: float) -> int:
+    """How many layers keep the activations of a micro-batch.
+
+    Args:
+        layers: of the model.
+        tokens: of the micro-batch on this GPU.
+        per_token: bytes that one layer keeps per token.
+        budget: bytes for all of them.
+    """
+    return min(layers, int(budget // max(1.0, per_token * tokens)))
+
+
+def install(trainer: Any, gigabytes: float, fused: bool) -> None:
+    """Lets the last layers of each micro-batch keep their activations, up to ``gigabytes`` (1e9
+    bytes) on each GPU.
+
+    Args:
+        fused: the feed-forward is Liger's, which keeps less.
+
+    Raises:
+        ValueError: for a model whose layers cannot be left out one by one.
+    """
+    from s1_plugin.plan import memory
+    from s1_plugin.plan.shapes import Shape
+
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    per_token = memory.kept_per_token(Shape.from_config(causal.config.to_dict()), fused)
+    use_budget(causal.base_model, per_token, gigabytes * 1e9)
+
+
+def use_budget(base: Any, per_token: float, budget: float) -> None:
+    """The same for a decoder without its head, and numbers instead of a trainer."""
+    layers = list(getattr(base, "layers", ()))
+    if not layers or not all(hasattr(layer, "gradient_checkpointing") for layer in layers):
+        raise ValueError(
+            f"s1.keep_activations_gb does not know the layers of {type(base).__name__}; remove it"
+        )
+    said: list[int] = []
+
+    def choose(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not base.training:
+            return
+        given = kwargs.get("input_ids", args[0] if args else None)
+        # Under context parallelism this is what the rank has of the row.
+        tokens = (kwargs["inputs_embeds"][..., 0] if given is None else given).numel()
+        kept = kept_layers(len(layers), tokens, per_token, budget)
+        for number, layer in enumerate(layers):
+            # The last ones: their activations are the first to be used up.
+            layer.gradient_checkpointing = number < len(layers) - kept
+        if not said:
+            said.append(kept)
+            say(
+                f"the first micro-batch ({tokens:,} tokens on this GPU) keeps the activations of "
+                f"{kept} of {len(layers)} layers; the others are computed again"
+            )
+
+    base.register_forward_pre_hook(choose, with_kwargs=True)
