@@ -6,8 +6,10 @@ layer for its backward pass.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from s1_plugin.plan.hardware import Gpu
-from s1_plugin.plan.recipe import Recipe
+from s1_plugin.plan.recipe import TARGETS, Recipe
 from s1_plugin.plan.shapes import Shape
 
 #: Positions whose logits our loss holds at a time (s1_plugin/training/loss.py, CHUNK).
@@ -19,21 +21,40 @@ LOGIT = 2 + 4 + 4 + 2
 CONTEXT, HOLES = 2 * 1024**3, 0.04
 
 
-def kept_per_token(shape: Shape, fused: bool) -> int:
-    """What one layer keeps for its backward pass, per token, in bf16: inputs of both norms and what
-    comes out of them, queries, keys, values, attention's output, and of the feed-forward gate, up,
-    and their product. Without Liger's kernels also silu(gate), and for each norm its input and
-    result in float32."""
-    narrow = 4 * shape.hidden + 2 * shape.q_width + 2 * shape.kv_width
-    if fused:
-        return 2 * (narrow + 3 * shape.ffn)
-    return 2 * (narrow + 4 * shape.ffn) + 16 * shape.hidden
+def kept_per_token(shape: Shape, fused: bool, targets: Sequence[str] = (), rank: int = 0) -> int:
+    """What one layer keeps for its backward pass without checkpointing, in bytes per token, with
+    activations in bf16 and attention by a flash kernel.
+
+    Args:
+        fused: norms, rotary angles and the gated feed-forward are Liger's. Without them a norm's
+            input is kept in float32, its result before the weight too, and silu(gate).
+        targets, rank: matrices with a LoRA adapter, all else being frozen. A frozen matrix keeps
+            nothing, an adapted one a copy of its input of its own, and what comes out of A.
+    """
+    norms = 2 * ((2 if fused else 4) * shape.hidden + 4)  # and 1 / its size, float32
+    scaled = 2 * shape.hidden
+    if shape.qk_norm:
+        wide = shape.q_width + shape.kv_width
+        norms += (2 if fused else 4) * wide + 4 * (shape.heads + shape.kv_heads)
+        scaled += wide
+    attention = 2 * (2 * shape.q_width + 2 * shape.kv_width) + 4 * shape.heads
+    gated = 2 * (2 if fused else 3) * shape.ffn
+    if targets:
+        inputs = sum(2 * TARGETS[name](shape)[0] + 2 * rank for name in targets)
+    else:
+        inputs = 2 * (2 * shape.hidden + shape.ffn) + (0 if fused else 2 * scaled)
+    return norms + attention + gated + inputs
 
 
-def working_per_token(shape: Shape, fused: bool) -> int:
+def of_layer(shape: Shape, recipe: Recipe) -> int:
+    """`kept_per_token` of a recipe."""
+    return kept_per_token(shape, recipe.fused, recipe.targets, recipe.rank)
+
+
+def working_per_token(shape: Shape, recipe: Recipe) -> int:
     """What exists while one layer is gone through backwards: what it keeps, recomputed, and the
     gradients of gate, up and their product, of its input and of its output."""
-    return kept_per_token(shape, fused) + 2 * (3 * shape.ffn + 2 * shape.hidden)
+    return of_layer(shape, recipe) + 2 * (3 * shape.ffn + 2 * shape.hidden)
 
 
 def checkpoint_per_token(shape: Shape, recipe: Recipe) -> float:
@@ -41,7 +62,7 @@ def checkpoint_per_token(shape: Shape, recipe: Recipe) -> float:
     if recipe.offload == "activations":
         return 0.0
     if recipe.recompute == "none":
-        return float(shape.layers * kept_per_token(shape, recipe.fused))
+        return float(shape.layers * of_layer(shape, recipe))
     kept = 2 * shape.hidden * (recipe.offload == "nothing")
     if recipe.keep_attention:
         kept += 2 * shape.q_width + 4 * shape.heads  # and its softmax's scale, float32
@@ -87,7 +108,7 @@ def parts(shape: Shape, recipe: Recipe, gpu: Gpu, tokens: int) -> dict[str, floa
         **states(shape, recipe),
         "gathered": gathered(shape, recipe),
         "kept": tokens * checkpoint_per_token(shape, recipe),
-        "one layer": float(tokens * working_per_token(shape, recipe.fused)),
+        "one layer": float(tokens * working_per_token(shape, recipe)),
         "logits": float(LOGIT * positions * shape.vocab),
         "margin": CONTEXT + HOLES * gpu.memory,
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,14 +27,14 @@ _OPTIMISERS: dict[str, tuple[float, float]] = {
 _PAGED = ("paged_adamw_8bit", "paged_adamw_32bit")
 
 #: LoRA target -> its matrix, as (width in, width out) of a shape.
-_TARGETS = {
-    "q_proj": lambda s: s.hidden + s.q_width,
-    "k_proj": lambda s: s.hidden + s.kv_width,
-    "v_proj": lambda s: s.hidden + s.kv_width,
-    "o_proj": lambda s: s.q_width + s.hidden,
-    "gate_proj": lambda s: s.hidden + s.ffn,
-    "up_proj": lambda s: s.hidden + s.ffn,
-    "down_proj": lambda s: s.ffn + s.hidden,
+TARGETS: dict[str, Callable[[Shape], tuple[int, int]]] = {
+    "q_proj": lambda s: (s.hidden, s.q_width),
+    "k_proj": lambda s: (s.hidden, s.kv_width),
+    "v_proj": lambda s: (s.hidden, s.kv_width),
+    "o_proj": lambda s: (s.q_width, s.hidden),
+    "gate_proj": lambda s: (s.hidden, s.ffn),
+    "up_proj": lambda s: (s.hidden, s.ffn),
+    "down_proj": lambda s: (s.ffn, s.hidden),
 }
 
 
@@ -98,7 +98,7 @@ class Recipe:
         """Weights that are trained."""
         if not self.rank:
             return shape.params()
-        return shape.layers * self.rank * sum(_TARGETS[name](shape) for name in self.targets)
+        return shape.layers * self.rank * sum(sum(TARGETS[name](shape)) for name in self.targets)
 
 
 def of_config(cfg: Mapping[str, Any], gpus: int | None = None) -> Recipe:
@@ -213,13 +213,13 @@ def _frozen(cfg: Mapping[str, Any]) -> float:
 
 def _targets(cfg: Mapping[str, Any]) -> tuple[str, ...]:
     if cfg.get("lora_target_linear"):
-        return tuple(_TARGETS)
+        return tuple(TARGETS)
     named = cfg.get("lora_target_modules") or ()
-    unknown = [str(name) for name in named if name not in _TARGETS]
+    unknown = [str(name) for name in named if name not in TARGETS]
     if unknown or not named:
         raise ValueError(
             f"`lora_target_modules` {unknown or 'is missing'}: set `lora_target_linear: true`, or "
-            f"name some of {', '.join(_TARGETS)}"
+            f"name some of {', '.join(TARGETS)}"
         )
     return tuple(named)
 

@@ -118,7 +118,7 @@ class Plan:
         if recipe.recompute == "none" or left <= 0:
             return 0, 0.0
         tokens = -(-self.forecast.largest // recipe.context)
-        kept = memory.kept_per_token(self.shape, recipe.fused)
+        kept = memory.of_layer(self.shape, recipe)
         kept -= int(memory.checkpoint_per_token(self.shape, recipe)) // self.shape.layers
         layers = min(self.shape.layers, int(left / (tokens * kept)))
         best = roofline.forecast(
