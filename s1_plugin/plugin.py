@@ -81,11 +81,12 @@ class S1Plugin(BasePlugin):
             say(f"{count:,} weights are trained in float32")
 
     def post_trainer_create(self, cfg: Any, trainer: Any) -> None:
-        """Gives the trainer the paper's objective if asked to."""
+        """Gives the trainer the paper's steps, and what is asked for of objective and layout."""
         from s1_plugin.formats import get_format
-        from s1_plugin.training import loss, meter
+        from s1_plugin.training import loss, meter, steps
 
         settings = parse(cfg.s1)
+        steps.use_whole_epochs(cfg, trainer)
         if settings.loss == "sequence":
             ids = meter.delimiter(trainer.processing_class, get_format(settings.format))
             loss.install(trainer, trainer.s1_meter, ids)

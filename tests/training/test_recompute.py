@@ -23,8 +23,12 @@ def model():
 def again(model, tokens):
     """Which layers a micro-batch computes twice, and the gradient."""
     runs = [0] * LAYERS
+
+    def seen(n):
+        runs[n] += 1
+
     hooks = [
-        layer.input_layernorm.register_forward_hook(lambda *_, n=n: runs.__setitem__(n, runs[n] + 1))
+        layer.input_layernorm.register_forward_hook(lambda *_, n=n: seen(n))
         for n, layer in enumerate(model.model.layers)
     ]
     model.zero_grad()
