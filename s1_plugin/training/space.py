@@ -115,10 +115,12 @@ def too_little(cfg: Mapping[str, Any]) -> str | None:
     missing = bytes_ - sum(_left(folder)) - free
     if missing <= 0:
         return None
+    remedy = "make room, choose another folder, or lower `save_total_limit`"
+    if not cfg.get("save_only_model"):
+        remedy += " (or set `save_only_model: true`: checkpoints that cannot be resumed from)"
     return (
         f"output_dir {folder}: {parts} take {bytes_:,} bytes, and {free:,} are free on its disk: "
-        f"{missing:,} too few. Make room, choose another folder, lower `save_total_limit`, or "
-        "set `save_only_model: true` (checkpoints that cannot be resumed from)"
+        f"{missing:,} too few; {remedy}"
     )
 
 
