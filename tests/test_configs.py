@@ -1,6 +1,8 @@
 """Every shipped config passes axolotl's own validation, with the hardware it is written for, and
 all that train s1 agree with the paper and with one another, but for what is named here."""
 
+import re
+
 import pytest
 import yaml
 
@@ -11,18 +13,19 @@ HOPPER = {"bf16": True, "fp8": True, "tf32": True, "compute_capability": "sm_90"
 LAPTOP = {"bf16": False, "fp8": False, "tf32": False, "compute_capability": None}
 
 #: Config -> its GPUs. The nano config is of another world and has no place here.
-GPUS = {
-    "s1": 16,
-    "s1.1": 16,
-    "s1_zero3": 16,
-    "s1_8xh100": 8,
-    "s1_8xh200": 8,
-    "s1_1.5b": 1,
-    "s1_3b": 1,
-    "s1_7b": 1,
-    "s1_lora": 1,
-    "s1_qlora": 1,
+HARDWARE = {
+    "s1": (16, "H100"),
+    "s1.1": (16, "H100"),
+    "s1_zero3": (16, "H100"),
+    "s1_8xh100": (8, "H100"),
+    "s1_8xh200": (8, "H200"),
+    "s1_1.5b": (1, "H100"),
+    "s1_3b": (1, "H100"),
+    "s1_7b": (1, "H100"),
+    "s1_lora": (1, "H200"),
+    "s1_qlora": (1, "H100"),
 }
+GPUS = {name: gpus for name, (gpus, _) in HARDWARE.items()}
 
 #: https://arxiv.org/abs/2501.19393, section 4 and appendix D.
 PAPER = {
@@ -163,3 +166,24 @@ def test_every_config_keeps_data_and_outputs_apart():
         assert cfg["dataset_prepared_path"] == f"outputs/{folder}/prepared"
         if path.stem in GPUS:
             assert f"axolotl_configs/{path.name}" in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", GPUS)
+def test_the_table_of_the_documentation_is_what_plan_says(name):
+    from s1_plugin.plan import hardware, memory, recipe, shapes
+
+    cfg = yaml.safe_load((ROOT / "axolotl_configs" / f"{name}.yaml").read_text(encoding="utf-8"))
+    (gpus, kind), shape = HARDWARE[name], shapes.of_model(cfg["base_model"])
+    gpu, plan = hardware.GPUS[kind], recipe.of_config(cfg, gpus)
+    states = sum(memory.states(shape, plan).values())
+    full = sum(memory.parts(shape, plan, gpu, cfg["sequence_len"]).values())
+    longest = memory.longest(shape, plan, gpu)
+    assert longest > 0.97 * cfg["sequence_len"]  # s1K's rows are shorter
+
+    rows = (ROOT / "docs" / "training.md").read_text(encoding="utf-8").splitlines()
+    (row,) = [row for row in rows if row.startswith(f"| `{name}.yaml` |")]
+    model, where, *numbers = [cell.strip() for cell in row.split("|")[2:7]]
+    size = re.search(r"Qwen2.5-([0-9.]+B)", cfg["base_model"])[1]
+    assert (model, where) == (size, f"{gpus} × {kind}")
+    said = [float(number.replace(",", "")) for number in numbers]
+    assert said == pytest.approx([states / 1e9, full / 1e9, longest], rel=0.02)

@@ -90,10 +90,15 @@ def folder(qwen, traces, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(folder):
-    """What was said of each config."""
+    """What was said of each config. The process is one that torchrun has started; one config is
+    trained as under Ray."""
     script = str(ROOT / "tests" / "e2e" / "train_configs.py")
     paths = [str(folder / f"{name}.yaml") for name in NAMES]
-    done = run("python", script, *paths, cwd=folder, AXOLOTL_DATASET_NUM_PROC="1")
+    paths.insert(NAMES.index("s1_8xh200"), "--ray")
+    done = run(
+        "torchrun", "--standalone", "--nproc_per_node", "1", script, *paths, cwd=folder,
+        AXOLOTL_DATASET_NUM_PROC="1",
+    )  # fmt: skip
     parts = re.split(r"^== .*/(.*)\.yaml$", done.stderr, flags=re.MULTILINE)[1:]
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
