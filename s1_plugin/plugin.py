@@ -23,6 +23,9 @@ class S1Plugin(BasePlugin):
         """Checks the `s1:` block before anything is loaded, and makes the nano world if asked."""
         settings = parse(cfg.get("s1"))
         say(_banner(settings))
+        from s1_plugin.training import before
+
+        before.check_output(cfg)
         if cfg.get("train_on_inputs"):
             raise ValueError(
                 "train_on_inputs: true contradicts s1, which learns the trace and the answer "

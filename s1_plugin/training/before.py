@@ -10,6 +10,19 @@ from s1_plugin.console import say
 from s1_plugin.training import checkpoints, space
 
 
+def check_output(cfg: Any) -> None:
+    """Looks at the output folder before axolotl opens its log there, as every command of it does.
+
+    Raises:
+        ValueError: if it cannot be written.
+    """
+    if not _is_first_rank():
+        return
+    problem = space.unwritable("output_dir", space.folders(cfg)["output_dir"])
+    if problem:
+        raise ValueError(problem)
+
+
 def check(cfg: Any) -> None:
     """Looks at disk and checkpoints, on the first rank alone: it is the one that writes.
 
@@ -17,7 +30,7 @@ def check(cfg: Any) -> None:
         ValueError: if what is written will not fit or cannot be written, or if the checkpoint that
             is to be gone on from cannot be.
     """
-    if int(os.environ.get("RANK", "0") or 0):
+    if not _is_first_rank():
         return
     checkpoints.prepare(
         Path(cfg.output_dir),
@@ -27,3 +40,7 @@ def check(cfg: Any) -> None:
     unknown = space.check(cfg)
     if unknown:
         say(unknown)
+
+
+def _is_first_rank() -> bool:
+    return int(os.environ.get("RANK", "0") or 0) == 0
