@@ -131,10 +131,15 @@ def _plain(data: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in data.items() if value is not None}
 
 
-def use_own_folder(cfg: Any, settings: S1Config) -> Path:
+def use_own_folder(cfg: Any, settings: S1Config, anew: bool = False) -> Path:
     """Points ``cfg.dataset_prepared_path`` at the folder of this state of data and settings.
 
     What an interrupted run left half written there is removed first.
+
+    Args:
+        anew: the data are going to be prepared whatever is there (`axolotl preprocess`). What is
+            there goes then: files that are written over where they lie have the old ones' names
+            and, if that is interrupted, beside them what says that they are whole.
     """
     from axolotl.utils.data.lock import LOCK_FILE_NAME
     from filelock import FileLock
@@ -147,11 +152,26 @@ def use_own_folder(cfg: Any, settings: S1Config) -> Path:
     with FileLock(str(folder / LOCK_FILE_NAME)):
         known = counts.load(folder)
         for child in folder.iterdir():
-            # `save_to_disk` writes state.json last: without it the data are not whole.
-            if child.is_dir() and not (known and (child / "state.json").is_file()):
-                shutil.rmtree(child, ignore_errors=True)
+            if child.is_dir() and (anew or not known or not _whole(child)):
+                _remove(child, "state.json")
     cfg.dataset_prepared_path = str(folder)
     return folder
+
+
+def _whole(folder: Path) -> bool:
+    """Whether `save_to_disk` came to its end: it writes these two last, after all rows."""
+    try:
+        for name in ("state.json", "dataset_info.json"):
+            json.loads((folder / name).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return False
+    return True
+
+
+def _remove(folder: Path, proof: str) -> None:
+    """Removes ``folder``; first the file that says it is whole, as this may be interrupted too."""
+    (folder / proof).unlink(missing_ok=True)
+    shutil.rmtree(folder)
 
 
 def parse_files(cfg: Any, folder: Path) -> None:
@@ -183,7 +203,7 @@ def parse_files(cfg: Any, folder: Path) -> None:
                 kept = Path(parser.cache_dir) if parser else None
                 state = json.dumps(_data_state(data), sort_keys=True)
                 if kept and kept.is_dir() and _text(kept / STATE_FILE) != state:
-                    shutil.rmtree(kept)
+                    _remove(kept, STATE_FILE)
                 load_dataset_with_config(data, cfg.hf_use_auth_token)
                 if kept and kept.is_dir():
                     (kept / STATE_FILE).write_text(state, encoding="utf-8")

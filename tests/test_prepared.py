@@ -76,28 +76,40 @@ def test_named_columns_are_seen(cfg):
     assert prepared.fingerprint(cfg, S1Config()) != before
 
 
-def test_what_an_interrupted_run_left_is_removed(cfg):
-    folder = prepared.use_own_folder(cfg, S1Config())
-    half = folder / "hash"
-    half.mkdir(parents=True)
-    (half / "data-0.arrow").write_text("torn")
-    cfg["dataset_prepared_path"] = str(folder.parent)
-    assert prepared.use_own_folder(cfg, S1Config()) == folder
-    assert not half.exists()
+@pytest.fixture
+def whole(cfg):
+    """A folder with rows as `save_to_disk` leaves them, and their counts beside it."""
+    import datasets
 
-
-def test_whole_data_are_kept_and_their_counts_said_again(cfg):
     folder = prepared.use_own_folder(cfg, S1Config())
-    assert prepared.reused(folder) == []
-    whole = folder / "hash"
-    whole.mkdir()
-    (whole / "state.json").write_text("{}")
+    datasets.Dataset.from_dict({"input_ids": [[1]] * 3}).save_to_disk(str(folder / "hash"))
     kept = counts.Counts(source="traces.jsonl", reader="s1K", rows=3, bad=1, sequence_len=64)
     counts.save(folder, kept, "traces.jsonl")
     cfg["dataset_prepared_path"] = str(folder.parent)
-    prepared.use_own_folder(cfg, S1Config())
-    assert whole.exists()
-    assert prepared.reused(folder) == [kept]
+    return folder
+
+
+def test_whole_data_are_kept_and_their_counts_said_again(cfg, whole):
+    assert prepared.use_own_folder(cfg, S1Config()) == whole
+    assert (whole / "hash" / "data-00000-of-00001.arrow").exists()
+    assert [kept.rows for kept in prepared.reused(whole)] == [3]
+
+
+@pytest.mark.parametrize("name", ["hash/state.json", "hash/dataset_info.json", counts.FILE_NAME])
+@pytest.mark.parametrize("left", [None, "", '{"_data_f'])
+def test_what_an_interrupted_run_left_is_removed(cfg, whole, name, left):
+    if left is None:
+        (whole / name).unlink()
+    else:
+        (whole / name).write_text(left)
+    assert prepared.use_own_folder(cfg, S1Config()) == whole
+    assert not (whole / "hash").exists() and prepared.reused(whole) == []
+
+
+def test_what_is_going_to_be_written_over_is_removed(cfg, whole):
+    """Torn rows would lie beside the files that say that they are whole."""
+    prepared.use_own_folder(cfg, S1Config(), anew=True)
+    assert not (whole / "hash").exists() and prepared.reused(whole) == []
 
 
 def test_files_that_changed_but_kept_their_time_are_parsed_again(cfg, tmp_path, monkeypatch):
