@@ -66,6 +66,13 @@ def _settings(cfg: dict, settings: S1Config) -> Iterator[Finding]:
         yield Finding("ok", sentence)
     else:
         yield Finding("fail", sentence, precision.REMEDY)
+    if cfg.get("adapter") and settings.weights == "float32":
+        yield Finding(
+            "fail",
+            "s1.weights: float32 is for full fine-tuning, and here an adapter trains",
+            "remove `weights` from the `s1:` block; adapters are float32 anyway",
+        )
+    yield from _needed(cfg)
     if cfg.get("train_on_inputs"):
         yield Finding("fail", "train_on_inputs contradicts s1", "remove `train_on_inputs`")
     strategy = cfg.get("excess_length_strategy")
@@ -75,6 +82,24 @@ def _settings(cfg: dict, settings: S1Config) -> Iterator[Finding]:
             f"excess_length_strategy: {strategy} loses answers of rows over "
             f"{cfg.get('sequence_len')} tokens; how many is said at the start of training",
         )
+
+
+def _needed(cfg: dict) -> Iterator[Finding]:
+    """Packages that axolotl does not bring and misses only when the model is loaded already. A
+    note, since a config may be looked at elsewhere than where it trains."""
+    optimizer, context = str(cfg.get("optimizer")), cfg.get("context_parallel_size") or 1
+    for asked, key, package, how in (
+        (cfg.get("deepspeed"), "deepspeed", "deepspeed", "axolotl[deepspeed]"),
+        (optimizer == "optimi_adamw", "optimizer", "torch-optimi", "torch-optimi==0.2.1"),
+        (optimizer.startswith("flash_"), "optimizer", "flashoptim", "flashoptim"),
+        (context > 1, "context_parallel_size", "ring-flash-attn", "axolotl[ring-flash-attn]"),
+    ):
+        if asked and not found(package):
+            yield Finding(
+                "note",
+                f"`{key}` needs the package {package}, which is not installed here",
+                f'where the config trains: pip install "{how}"',
+            )
 
 
 def _training(cfg: dict, settings: S1Config, scratch: Path) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from s1_plugin.doctor import check_installation
+from s1_plugin.doctor import found as version_of
 from s1_plugin.doctor_config import check_config
 from tests.conftest import ROOT
 
@@ -57,6 +58,7 @@ def test_the_installation_and_the_nano_config_are_sound(config):
         ({"base_model": "nowhere/at-all"}, "nowhere/at-all"),
         ({"base_model": None}, "names no model"),
         ({"chat_template": "phi_3"}, "chat template"),
+        ({"adapter": "lora", "s1": {"weights": "float32"}}, "an adapter trains"),
         (
             {"datasets": [{**NANO_DATA, "feild_human": "question"}]},
             "`feild_human` of a data set did you mean `field_human`?",
@@ -72,6 +74,24 @@ def test_over_long_rows_that_may_be_dropped_are_a_note(config):
     path = config(sequence_len=40, excess_length_strategy="drop")
     assert failures(path) == []
     assert any("longer than sequence_len" in f.what for f in check_config(path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "package"),
+    [
+        ({"deepspeed": {"zero_optimization": {"stage": 3}}}, "deepspeed"),
+        ({"optimizer": "optimi_adamw"}, "torch-optimi"),
+        ({"optimizer": "flash_adamw"}, "flashoptim"),
+        ({"context_parallel_size": 2}, "ring-flash-attn"),
+    ],
+)
+def test_packages_that_training_will_miss_are_named(config, changes, package):
+    found = [f for f in check_config(config(**changes)) if package in f.what]
+    if version_of(package):
+        assert not [f for f in found if f.status == "note"]
+    else:
+        (note,) = found
+        assert note.status == "note" and "pip install" in note.remedy
 
 
 def test_what_is_not_yaml_is_said(tmp_path):
