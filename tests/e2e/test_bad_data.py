@@ -30,10 +30,7 @@ def test_unknown_keys_of_our_block_are_refused_by_axolotl_train(config):
     (config / "config.yaml").write_text(yaml.safe_dump(settings))
     done = run("axolotl", "train", "config.yaml", "--launcher", "python", cwd=config, check=False)
     assert done.returncode != 0
-    assert (
-        "s1.fromat" in done.stderr
-        and "known keys: bad_rows, format, loss, nano, weights" in done.stderr
-    )
+    assert "s1.fromat" in done.stderr and "known keys: bad_rows, balance," in done.stderr
 
 
 @pytest.mark.parametrize(
