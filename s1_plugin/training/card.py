@@ -86,7 +86,7 @@ def render(record: Mapping[str, Any]) -> str:
     names = [_hub_name(d.get("path")) for d in cfg.get("datasets") or []]
     lines = [
         *_front_matter(cfg, [name for name in names if name]),
-        f"# {cfg.get('hub_model_id') or out.removeprefix('./')}",
+        f"# {cfg.get('hub_model_id') or _title(Path(out))}",
         "",
         f"`{cfg.get('base_model')}`, trained on reasoning traces with "
         "[s1-plugin](https://arxiv.org/abs/2501.19393) and axolotl: it thinks before it answers, "
@@ -140,6 +140,11 @@ def render(record: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _title(folder: Path) -> str:
+    """``s1-7b`` of ``outputs/s1-7b/model``; nobody needs to know where that folder is."""
+    return folder.resolve().parent.name if folder.name == "model" else folder.resolve().name
 
 
 def _front_matter(cfg: Mapping[str, Any], datasets: list[str]) -> list[str]:

@@ -19,7 +19,7 @@ def config(folder, **ours):
     """The nano config with 35 steps an epoch, and a checkpoint every ten steps."""
     folder.mkdir()
     cfg = yaml.safe_load((ROOT / "axolotl_configs" / "s1_nano.yaml").read_text())
-    cfg["s1"] |= {"loss": "sequence", "weights": "float32", **ours}
+    cfg["s1"] |= {"loss": "sequence", "balance": True, "weights": "float32", **ours}
     cfg["s1"]["nano"] |= {"folder": str(folder.parent / "nano"), "rows": 35 * 16}
     cfg["datasets"][0]["path"] = str(folder.parent / "nano" / "train.jsonl")
     cfg |= {

@@ -59,6 +59,7 @@ def test_the_hub_reads_its_front_matter():
 
 def test_it_says_what_was_trained_at_what_cost():
     text = card.render(RECORD)
+    assert "\n# s1\n" in text  # of outputs/s1/model
     for words in (
         "999 of 1,000 rows", "learning_rate: 1e-05", "seed 42", "steps 315 of 315",
         "loss 0.4000, loss of thinking 0.4100, loss of answer 0.2000", "at step 315",
