@@ -6,11 +6,14 @@ layer for its backward pass.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from s1_plugin.plan.hardware import Gpu
 from s1_plugin.plan.recipe import TARGETS, Recipe
 from s1_plugin.plan.shapes import Shape
+from s1_plugin.training import recompute
 
 #: Positions whose logits our loss holds at a time (s1_plugin/training/loss.py, CHUNK).
 LOSS_CHUNK = 2048
@@ -57,16 +60,32 @@ def working_per_token(shape: Shape, recipe: Recipe) -> int:
     return of_layer(shape, recipe) + 2 * (3 * shape.ffn + 2 * shape.hidden)
 
 
-def checkpoint_per_token(shape: Shape, recipe: Recipe) -> float:
-    """What all layers keep until the backward pass, per token."""
-    if recipe.offload == "activations":
-        return 0.0
-    if recipe.recompute == "none":
-        return float(shape.layers * of_layer(shape, recipe))
+def checkpoint_per_token(shape: Shape, recipe: Recipe) -> int:
+    """What a layer that is recomputed keeps until the backward pass, per token."""
     kept = 2 * shape.hidden * (recipe.offload == "nothing")
     if recipe.keep_attention:
         kept += 2 * shape.q_width + 4 * shape.heads  # and its softmax's scale, float32
-    return float(shape.layers * kept)
+    return kept
+
+
+def kept_layers(shape: Shape, recipe: Recipe, tokens: int) -> int:
+    """Layers that are not recomputed in a micro-batch of ``tokens`` on this GPU."""
+    if recipe.recompute == "none":
+        return shape.layers
+    return recompute.kept_layers(shape.layers, tokens, of_layer(shape, recipe), recipe.keep)
+
+
+def kept(shape: Shape, recipe: Recipe, tokens: int) -> float:
+    """What all layers keep until the backward pass, in the worst micro-batch of up to ``tokens`` on
+    this GPU: a shorter one has more layers that keep all, within the same budget."""
+    if recipe.offload == "activations":
+        return 0.0
+    per_layer = of_layer(shape, recipe) * tokens
+    if recipe.recompute == "none":
+        return float(shape.layers * per_layer)
+    others = shape.layers - kept_layers(shape, recipe, tokens)
+    whole = min(recipe.keep, float(shape.layers * per_layer))
+    return whole + others * checkpoint_per_token(shape, recipe) * tokens
 
 
 def states(shape: Shape, recipe: Recipe) -> dict[str, float]:
@@ -79,9 +98,12 @@ def states(shape: Shape, recipe: Recipe) -> dict[str, float]:
         base = recipe.frozen * matrices + 2.0 * (shape.params() - matrices)
     if recipe.states_on_cpu:
         return {"weights": 0.0, "gradients": 0.0, "optimiser": 0.0}
+    gradients = recipe.weight * trained / on_gradients
+    if on_gradients > 1 and recipe.accumulation > 1 and not recipe.sync_each:
+        gradients += 2.0 * trained  # whole ones, in bf16, until the last micro-batch
     return {
         "weights": (recipe.weight * trained + base) / on_weights,
-        "gradients": recipe.weight * trained / on_gradients,
+        "gradients": gradients,
         "optimiser": (recipe.optimiser + recipe.master) * trained / on_optimiser,
     }
 
@@ -107,11 +129,24 @@ def parts(shape: Shape, recipe: Recipe, gpu: Gpu, tokens: int) -> dict[str, floa
     return {
         **states(shape, recipe),
         "gathered": gathered(shape, recipe),
-        "kept": tokens * checkpoint_per_token(shape, recipe),
+        "kept": kept(shape, recipe, tokens),
         "one layer": float(tokens * working_per_token(shape, recipe)),
         "logits": float(LOGIT * positions * shape.vocab),
         "margin": CONTEXT + HOLES * gpu.memory,
     }
+
+
+def budget(shape: Shape, recipe: Recipe, gpu: Gpu, tokens: int) -> int:
+    """The largest ``s1.keep_activations_gb`` with which a micro-batch of ``tokens`` on this GPU,
+    and every shorter one, fits; 0 where none does."""
+    if recipe.recompute == "none" or recipe.offload != "nothing" or recipe.states_on_cpu:
+        return 0
+    enough = math.ceil(shape.layers * of_layer(shape, recipe) * tokens / 1e9)
+    for gigabytes in range(min(enough, int(gpu.memory / 1e9)), 0, -1):
+        tried = replace(recipe, keep=gigabytes * 1e9)
+        if sum(parts(shape, tried, gpu, tokens).values()) <= gpu.memory:
+            return gigabytes
+    return 0
 
 
 def longest(shape: Shape, recipe: Recipe, gpu: Gpu) -> int:

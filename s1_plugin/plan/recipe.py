@@ -52,10 +52,13 @@ class Recipe:
         frozen: bytes of a weight of the base model under an adapter; 0 without one.
         rank, targets: of the adapter.
         recompute: none; whole layers; or as far as the backward pass needs them.
+        keep: bytes of each GPU for layers that are not recomputed (``s1.keep_activations_gb``).
         keep_attention: attention's output is kept in spite of ``recompute``.
         offload: what waits for the backward pass in the CPU's memory.
         states_on_cpu: weights and optimiser are there too.
         reshard: gathered weights are dropped after the forward pass, and gathered again.
+        flat: gathered weights are used where they arrive (FSDP1, DeepSpeed), not copied (FSDP2).
+        sync_each: gradients are reduced after each micro-batch, not kept whole until the step.
         logits: all: they exist for all positions at once.
         fused: norms, rotary angles and the gated feed-forward of Liger.
         saves: how often weights are written in all.
@@ -77,10 +80,13 @@ class Recipe:
     rank: int = 0
     targets: tuple[str, ...] = ()
     recompute: Literal["none", "whole", "needed"] = "none"
+    keep: float = 0.0
     keep_attention: bool = False
     offload: Literal["nothing", "checkpoints", "activations"] = "nothing"
     states_on_cpu: bool = False
     reshard: bool = True
+    flat: bool = False
+    sync_each: bool = True
     logits: Literal["all", "chunks"] = "all"
     fused: bool = False
     saves: int | None = 1
@@ -145,10 +151,13 @@ def of_config(cfg: Mapping[str, Any], gpus: int | None = None) -> Recipe:
         rank=int(cfg.get("lora_r") or 0) if adapter else 0,
         targets=_targets(cfg) if adapter else (),
         recompute=_recompute(cfg),
+        keep=(settings.keep_activations_gb or 0.0) * 1e9,
         keep_attention=bool(cfg.get("selective_checkpointing")),
         offload=_offload(cfg),
         states_on_cpu=bool((cfg.get("fsdp_config") or {}).get("offload_params")),
         reshard=(cfg.get("fsdp_config") or {}).get("reshard_after_forward", True) is not False,
+        flat=deep is not None or str(cfg.get("fsdp_version") or 1) != "2",
+        sync_each=deep is not None or _syncs_each(cfg),
         logits=(
             "chunks"
             if settings.loss == "sequence"
@@ -246,6 +255,12 @@ def _offload(cfg: Mapping[str, Any]) -> Literal["nothing", "checkpoints", "activ
         return "nothing"
     # axolotl recomputes a fully trained model all the same; under an adapter all goes out.
     return "activations" if cfg.get("adapter") and setting != "hidden_states" else "checkpoints"
+
+
+def _syncs_each(cfg: Mapping[str, Any]) -> bool:
+    """As transformers' trainer reads it (`Trainer._inner_training_loop`, accelerate's plugin)."""
+    accelerator = cfg.get("accelerator_config") or {}
+    return bool((accelerator.get("gradient_accumulation_kwargs") or {}).get("sync_each_batch"))
 
 
 def _saves(cfg: Mapping[str, Any]) -> int | None:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from s1_plugin.plan import memory, paper, roofline
-from s1_plugin.plan.hardware import Gpu
+from s1_plugin.plan import memory, paper, roofline, traffic
+from s1_plugin.plan.hardware import REACH, Gpu
 from s1_plugin.plan.recipe import Recipe
 from s1_plugin.plan.roofline import Constants, Forecast
 from s1_plugin.plan.shapes import Shape
@@ -39,25 +39,24 @@ class Plan:
     of_s1k: bool = False  # the lengths are those of the paper's own data
 
     @property
-    def fitted(self) -> float:
+    def efficiency(self) -> float:
         """The constant; on the lengths at hand where they are s1K's."""
         return roofline.fit(tuple(self.lengths) if self.of_s1k else ())
 
     @property
-    def efficiency(self) -> float:
-        return self.fitted * self.kernels
-
-    @property
-    def kernels(self) -> float:
-        """How much faster than the authors' kernels, as measured; 1 where nothing was measured, or
-        the config does without ours."""
+    def kernels(self) -> float | None:
+        """How much faster than the authors' kernels, as measured; None where nothing was measured,
+        or the config does without ours."""
         ours = self.recipe.fused and self.recipe.logits == "chunks"
-        return self.constants.ratio if self.constants and ours else 1.0
+        return self.constants.ratio if self.constants and ours else None
 
     @functools.cached_property
     def forecast(self) -> Forecast:
+        return self._forecast(self.recipe)
+
+    def _forecast(self, recipe: Recipe) -> Forecast:
         return roofline.forecast(
-            self.shape, self.recipe, self.gpu, self._trained(), self.efficiency
+            self.shape, recipe, self.gpu, self._trained(), self.efficiency, self.kernels
         )
 
     def _trained(self) -> Sequence[int]:
@@ -93,42 +92,44 @@ class Plan:
             layout=recipe.layout,
             shards=recipe.shards,
         )
-        again = replace(layout, recompute=recipe.recompute, keep_attention=recipe.keep_attention)
+        fused = replace(layout, fused=recipe.fused)
+        again = replace(fused, recompute=recipe.recompute, keep_attention=recipe.keep_attention)
+        kept = replace(again, keep=recipe.keep)
+        measured = f", measured x {self.kernels:.2f}" if self.kernels else ", by their bytes"
         stages = [
-            ("the paper's layout", first, h100, 1.0),
-            (layout_in_words(recipe), layout, h100, 1.0),
-            (f"recomputation: {_RECOMPUTE[recipe.recompute]}", again, h100, 1.0),
-            ("loss and optimiser as configured", recipe, h100, 1.0),
+            ("the paper's layout", first, h100, None),
+            (layout_in_words(recipe), layout, h100, None),
+            (f"Liger's kernels{measured}", fused, h100, self.kernels),
+            (f"recomputation: {_RECOMPUTE[recipe.recompute]}", again, h100, self.kernels),
+            (f"less of it: {recipe.keep / 1e9:.0f} GB are kept", kept, h100, self.kernels),
+            ("loss, optimiser and FSDP as configured", recipe, h100, self.kernels),
+            (f"GPU: {self.gpu.name}", recipe, self.gpu, self.kernels),
         ]
-        if self.gpu != h100:
-            stages.append((f"GPU: {self.gpu.name}", recipe, self.gpu, 1.0))
-        if self.kernels != 1.0:
-            what = f"kernels: x {self.kernels:.2f}, measured"
-            stages.append((what, recipe, self.gpu, self.kernels))
-        return [
-            (name, roofline.forecast(self.shape, stage, gpu, lengths, self.fitted * kernels))
-            for name, stage, gpu, kernels in stages
-        ]
+        found, before = [], None
+        for name, stage, gpu, kernels in stages:
+            if (stage, gpu, kernels) != before:
+                found.append(
+                    (
+                        name,
+                        roofline.forecast(
+                            self.shape, stage, gpu, lengths, self.efficiency, kernels
+                        ),
+                    )
+                )
+            before = (stage, gpu, kernels)
+        return found
 
-    def room(self) -> tuple[int, float]:
-        """How many layers could do without recomputation in the memory that is left, and the
-        minutes that this would spare. axolotl recomputes all layers or none."""
-        recipe = self.recipe
-        left = self.gpu.memory - sum(self.parts().values())
-        if recipe.recompute == "none" or left <= 0:
+    @functools.cached_property
+    def budget(self) -> tuple[int, float]:
+        """The `keep_activations_gb` that fits, in these micro-batches and in one of sequence_len
+        tokens; and the minutes that it spares over what is set."""
+        largest = max(self.forecast.largest, self.recipe.sequence_len)
+        tokens = -(-largest // self.recipe.context)
+        fits = memory.budget(self.shape, self.recipe, self.gpu, tokens)
+        if not fits:
             return 0, 0.0
-        tokens = -(-self.forecast.largest // recipe.context)
-        kept = memory.of_layer(self.shape, recipe)
-        kept -= int(memory.checkpoint_per_token(self.shape, recipe)) // self.shape.layers
-        layers = min(self.shape.layers, int(left / (tokens * kept)))
-        best = roofline.forecast(
-            self.shape,
-            replace(recipe, recompute="none"),
-            self.gpu,
-            self._trained(),
-            self.efficiency,
-        )
-        return layers, (self.forecast.minutes - best.minutes) * layers / self.shape.layers
+        best = self._forecast(replace(self.recipe, keep=fits * 1e9))
+        return fits, self.forecast.minutes - best.minutes
 
     def warnings(self) -> Iterator[str]:
         """What should be known before GPUs are rented, each with a remedy."""
@@ -138,6 +139,7 @@ class Plan:
             fits = memory.longest(self.shape, recipe, self.gpu)
             remedies = [
                 (recipe.recompute == "none", "gradient_checkpointing: true"),
+                (recipe.keep > 0, f"keep_activations_gb: {self.budget[0] or 'none'}"),
                 (recipe.logits == "all", "`loss: sequence` in the s1 block (no full logits)"),
                 (recipe.shards[0] == 1 and recipe.gpus > 1, "fsdp_config, which shards the states"),
                 (not recipe.frozen and recipe.weight == 4, "optimizer: optimi_adamw in bf16"),
@@ -154,6 +156,14 @@ class Plan:
             yield (
                 f"these data fit, but a row of sequence_len {recipe.sequence_len:,} tokens would "
                 f"not: up to {fits:,} do"
+            )
+        whole = memory.states(self.shape, recipe)["gradients"]
+        whole -= memory.states(self.shape, replace(recipe, sync_each=True))["gradients"]
+        if whole:
+            yield (
+                f"gradients are kept whole on each GPU until the last of {recipe.accumulation} "
+                f"micro-batches, {whole / 1e9:.1f} GB. Helps: accelerator_config: "
+                "{gradient_accumulation_kwargs: {sync_each_batch: true}}"
             )
         over = [n for n in self.lengths if n > recipe.sequence_len]
         if over:
@@ -191,7 +201,7 @@ class Plan:
 
     def as_json(self) -> dict[str, Any]:
         found = self.forecast
-        layers, spared = self.room()
+        fits, spared = self.budget
         return {
             "model": self.model,
             "parameters": self.shape.params(),
@@ -203,12 +213,13 @@ class Plan:
             "lengths_from": self.lengths_from,
             "efficiency": self.efficiency,
             "measured_kernels": self.kernels,
+            "memory_reach": REACH,
             "forecast": {**asdict(found), "minutes": found.minutes, "gpu_hours": found.gpu_hours},
             "dollars": None if self.rate is None else found.gpu_hours * self.rate,
             "memory": self.parts(),
             "memory_of_gpu": self.gpu.memory,
             "longest_row_that_fits": memory.longest(self.shape, self.recipe, self.gpu),
-            "room": {"layers": layers, "minutes": spared},
+            "keep_activations_gb": {"fits": fits, "minutes": spared},
             "once": {"read": 2 * self.shape.params(), "written": self._written()},
             "chain": [
                 {"change": name, "minutes": f.minutes, "gpu_hours": f.gpu_hours}
@@ -283,28 +294,38 @@ class Plan:
             yield "  from the paper's layout, one change at a time:   minutes  GPU hours"
             for name, stage in chain:
                 yield f"    {name:<45} {stage.minutes:>7.1f}  {stage.gpu_hours:>9.2f}"
-        layers, spared = self.room()
-        if spared >= 0.05 * found.minutes:
+        if recipe.keep:
             yield (
-                f"  room: {layers} of {self.shape.layers} layers would fit without recomputation "
-                f"and spare {spared:.1f} minutes (axolotl recomputes all layers or none)"
+                f"  {recipe.keep / 1e9:.0f} GB for activations spare {found.kept:.0%} of the "
+                "recomputation"
+            )
+        fits, spared = self.budget
+        if spared >= 0.01 * found.minutes:
+            yield (
+                f"  room: `keep_activations_gb: {fits}` in the s1 block fits, with a row of "
+                f"{recipe.sequence_len:,} tokens too, and spares {spared:.1f} minutes"
             )
         whose = "these lengths" if self.of_s1k else "the fit of s1K's lengths"
         yield (
-            f"constants: efficiency {self.fitted:.3f} of the peak on the GPU with the most work, "
-            f"fitted on the paper's 26 minutes with {whose}"
+            f"constants: matrices at {self.efficiency:.3f} of the peak on the GPU with the most "
+            f"work, fitted on the paper's 26 minutes with {whose}"
         )
-        if self.constants is None:
+        if self.kernels and self.constants:
             yield (
-                "  kernels as the authors'; those of Liger and a loss in chunks are faster, by how "
-                "much says benchmarks/train_step.py: --constants FILE"
+                f"  kernels x {self.kernels:.2f} of the authors', measured on "
+                f"{self.constants.device}: {self.constants.command}"
             )
         else:
+            ours, theirs = (sum(traffic.of_layer(self.shape, f)) for f in (recipe.fused, False))
             yield (
-                f"  kernels x {self.kernels:.2f}, measured on {self.constants.device}: "
-                f"{self.constants.command}"
+                f"  between matrices, {self.shape.layers * ours / 1e6:.0f} MB per token (the "
+                f"authors' kernels: {self.shape.layers * theirs / 1e6:.0f}) at {REACH:.0%} of the "
+                "memory's rate: counted; benchmarks/train_step.py measures: --constants FILE"
             )
-        yield f"  {gpu.name}: {gpu.flops / 1e12:.0f} TFLOPS bf16, {gpu.source}"
+        yield (
+            f"  {gpu.name}: {gpu.flops / 1e12:.0f} TFLOPS bf16, {gpu.bandwidth / 1e12:.2f} TB/s, "
+            f"{gpu.source}"
+        )
         read, written = 2.0 * self.shape.params(), self._written()
         if written is None:
             said = "saves by steps are not counted"
@@ -340,7 +361,8 @@ def layout_in_words(recipe: Recipe) -> str:
     groups = (
         f"to {recipe.groups} groups of {recipe.context}" if recipe.context > 1 else "to single GPUs"
     )
-    return f"rows {how}, {groups}"
+    times = f", {recipe.accumulation} micro-batches" if recipe.accumulation > 1 else ""
+    return f"rows {how}, {groups}{times}"
 
 
 def _rows(recipe: Recipe) -> str:

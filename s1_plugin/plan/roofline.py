@@ -1,10 +1,10 @@
-"""Step times: FLOPs against the tensor cores' peak, bytes against the links.
+"""Step times: FLOPs against the tensor cores' peak, bytes against the memory and the links.
 
-A micro-batch takes as long as the group with the most work needs to compute it, or as gathering the
-weights and reducing the gradients takes, whichever is longer: FSDP does both at once, and what of
-it does not overlap is in the efficiency. That one constant, the share of the peak that the GPU with
-the most work reaches while the others wait, is fitted so that the paper's own layout takes the
-paper's 26 minutes.
+A micro-batch takes as long as the group with the most work needs: its FLOPs at a share of the peak,
+then the bytes of its element-wise work at the memory's rate; or as long as gathering the weights
+and reducing the gradients takes, if that is longer: FSDP does that meanwhile, and what of it does
+not overlap is in the efficiency. That one constant, the share of the peak that matrices reach on
+the GPU with the most work, is fitted so that the paper's own layout takes the paper's 26 minutes.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from s1_plugin.plan import flops, paper
-from s1_plugin.plan.hardware import GPUS, Gpu
+from s1_plugin.plan import flops, memory, paper, traffic
+from s1_plugin.plan.hardware import GPUS, REACH, Gpu
 from s1_plugin.plan.recipe import Recipe
 from s1_plugin.plan.shapes import Shape
 from s1_plugin.training import balance
@@ -74,6 +74,7 @@ class Forecast:
         waiting: share of the GPUs' time in which they wait for the group with the most work.
         largest: tokens of the largest micro-batch of a group.
         mfu: model FLOPs (no recomputation) of all rows, as a share of the peak.
+        kept: share of the layers, over all tokens, that are not recomputed.
         transfer: seconds of a mean step in which links are busy; ``felt``: those not hidden.
         needed: bytes/s of a node's network below which the gathering would be felt; 0 on one node.
     """
@@ -85,6 +86,7 @@ class Forecast:
     largest: int
     tokens: int
     mfu: float
+    kept: float
     transfer: float
     felt: float
     needed: float
@@ -98,15 +100,89 @@ class Forecast:
         return self.seconds * self.gpus / 3600
 
 
-def row_cost(shape: Shape, recipe: Recipe) -> flops.Cost:
-    """All FLOPs of a row that are done: model, recomputation, and the logits' second time."""
-    linear, quadratic = flops.row_cost(shape, frozen=bool(recipe.frozen))
-    if recipe.recompute != "none":
-        more = flops.recompute_cost(shape, recipe.recompute == "needed", recipe.keep_attention)
-        linear, quadratic = linear + more[0], quadratic + more[1]
-    if recipe.logits == "chunks":
-        linear += 2.0 * shape.vocab * shape.hidden
-    return linear, quadratic
+@dataclass(frozen=True)
+class Pace:
+    """Seconds of one GPU for a micro-batch of its group.
+
+    Attributes:
+        once: per token of this GPU, and per pair of tokens in attention (n² for a row of n);
+            nothing recomputed.
+        again: the same, of recomputing all layers.
+        fixed: per micro-batch: weights and gradients copied to and from where links put them.
+    """
+
+    shape: Shape
+    recipe: Recipe
+    once: flops.Cost
+    again: flops.Cost
+    fixed: float
+
+    @classmethod
+    def of(
+        cls, shape: Shape, recipe: Recipe, gpu: Gpu, efficiency: float, kernels: float | None
+    ) -> Pace:
+        """Args:
+        efficiency: see `fit`.
+        kernels: how much faster ours are than the authors', as measured; None: by their bytes.
+        """
+        fused, chunks = recipe.fused, recipe.logits == "chunks"
+        if kernels is not None:
+            fused = chunks = False
+        memory_rate = REACH * gpu.bandwidth
+
+        def seconds(cost: flops.Cost, moved: float) -> flops.Cost:
+            rate = gpu.flops * efficiency
+            speed = kernels or 1.0
+            return (cost[0] / rate + moved / memory_rate) / speed, cost[1] / rate / speed
+
+        forward, backward = traffic.of_layer(shape, fused)
+        linear, quadratic = flops.row_cost(shape, frozen=bool(recipe.frozen))
+        if recipe.logits == "chunks":
+            linear += 2.0 * shape.vocab * shape.hidden
+        moved = shape.layers * (forward + backward) + traffic.of_loss(shape, chunks)
+        again = (0.0, 0.0)
+        if recipe.recompute != "none":
+            cost = flops.recompute_cost(shape, recipe.recompute == "needed", recipe.keep_attention)
+            again = seconds(cost, shape.layers * forward)
+        return cls(
+            shape,
+            recipe,
+            once=seconds((linear, quadratic), moved),
+            again=again,
+            fixed=_copied(shape, recipe) / memory_rate,
+        )
+
+    def load(self, rows: Sequence[int]) -> float:
+        """Of a group that has these rows, in tokens."""
+        share = 1.0 - self.kept(rows)
+        linear = self.once[0] + share * self.again[0]
+        quadratic = self.once[1] + share * self.again[1]
+        context = self.recipe.context
+        return linear * sum(rows) / context + quadratic * pairs(rows, context) + self.fixed
+
+    def kept(self, rows: Sequence[int]) -> float:
+        """Share of the layers that are not recomputed."""
+        tokens = -(-sum(rows) // self.recipe.context)
+        return memory.kept_layers(self.shape, self.recipe, tokens) / self.shape.layers
+
+
+def pairs(rows: Sequence[int], context: int) -> float:
+    """Of the pairs of tokens in attention, n² for a row of n, those of the shard with the most.
+    Rows lie end to end and are cut into equal parts; the last part of a row sees all before it
+    (ring attention without zigzag)."""
+    if context == 1:
+        return float(sum(n * n for n in rows))
+    width = sum(rows) / context
+    found = [0.0] * context
+    start = 0
+    for n in rows:
+        for shard in range(context):
+            low = max(start, shard * width)
+            high = min(start + n, (shard + 1) * width)
+            if high > low:
+                found[shard] += (high - start) ** 2 - (low - start) ** 2
+        start += n
+    return max(found)
 
 
 def steps(
@@ -160,38 +236,41 @@ def _dealt(
 
 
 def forecast(
-    shape: Shape, recipe: Recipe, gpu: Gpu, lengths: Sequence[int], efficiency: float
+    shape: Shape,
+    recipe: Recipe,
+    gpu: Gpu,
+    lengths: Sequence[int],
+    efficiency: float,
+    kernels: float | None = None,
 ) -> Forecast:
     """Time and waiting of a whole training.
 
     Args:
         lengths: of all rows of an epoch, in tokens.
-        efficiency: see `fit`; times a measured ratio for other kernels.
+        efficiency: see `fit`.
+        kernels: how much faster than the authors' ours were measured to be; None: by their bytes.
     """
-    cost = row_cost(shape, recipe)
-    # Shards of a row are cut where they lie: the last one sees all others (ring attention without
-    # zigzag), for one row 2 - 1/c of the mean.
-    uneven = 2.0 - 1.0 / recipe.context
-    linear, quadratic = cost[0] / recipe.context, cost[1] * uneven / recipe.context
-    rate = gpu.flops * efficiency
+    pace = Pace.of(shape, recipe, gpu, efficiency, kernels)
     transfer = _transfer(shape, recipe, gpu)
     update = _update(shape, recipe, gpu)
     per_token = _ring(shape, recipe, gpu)
-    seconds = worked = waited = felt = moved = 0.0
-    looked = largest = 0
-    for step in steps(recipe, lengths, cost):
+    seconds = worked = waited = felt = moved = kept = 0.0
+    looked = largest = seen = 0
+    for step in steps(recipe, lengths, flops.row_cost(shape)):
         looked += 1
         seconds += update
         for micro in step:
-            loads = [linear * sum(rows) + quadratic * sum(n * n for n in rows) for rows in micro]
+            loads = [pace.load(rows) for rows in micro]
             tokens = max(map(sum, micro))
             largest = max(largest, tokens)
-            compute = max(loads) / rate
+            compute = max(loads)
             seconds += max(compute, transfer) + per_token * tokens
             felt += max(0.0, transfer - compute) + per_token * tokens
             moved += transfer + per_token * tokens
-            worked += sum(loads) / rate
+            worked += sum(loads)
             waited += max(compute, transfer) * recipe.groups
+            kept += sum(pace.kept(rows) * sum(rows) for rows in micro)
+            seen += sum(map(sum, micro))
         if looked == _LOOK:
             break
     in_epoch = _steps_per_epoch(recipe, lengths, looked)
@@ -208,6 +287,7 @@ def forecast(
         largest=largest,
         tokens=tokens_in_all,
         mfu=model / (seconds * recipe.gpus * gpu.flops),
+        kept=kept / seen,
         transfer=moved / looked,
         felt=felt / looked,
         needed=gpu.network * transfer / hidden if recipe.shards[0] > 8 else 0.0,
@@ -238,6 +318,18 @@ def _transfer(shape: Shape, recipe: Recipe, gpu: Gpu) -> float:
     return moved * (n - 1) / n / gpu.bus(n)
 
 
+def _copied(shape: Shape, recipe: Recipe) -> float:
+    """Bytes read and written per micro-batch on the way between links and matrices, while nothing
+    is computed: gradients into what is reduced; and under FSDP2 gathered weights out of what has
+    arrived (torch/distributed/fsdp/_fully_shard/_fsdp_collectives.py, in the computing stream)."""
+    if recipe.gpus == 1:
+        return 0.0
+    moved = 4.0 * recipe.trained(shape)
+    if recipe.shards[0] > 1 and not recipe.flat:
+        moved += 4.0 * shape.params() * (2 if recipe.reshard else 1)
+    return moved
+
+
 def _ring(shape: Shape, recipe: Recipe, gpu: Gpu) -> float:
     """Seconds per token of a group's row in which its shards wait for one another's keys and
     values, in bf16: forward, recomputed, backward, and their gradients back. Inside a node."""
@@ -250,14 +342,14 @@ def _update(shape: Shape, recipe: Recipe, gpu: Gpu) -> float:
     """Seconds of the optimiser: weights and states read and written, gradients read twice (the
     first time for their norm)."""
     width = 2 * (recipe.weight + recipe.optimiser + recipe.master) + 2 * recipe.weight
-    return width * recipe.trained(shape) / recipe.shards[2] / gpu.bandwidth
+    return width * recipe.trained(shape) / recipe.shards[2] / (REACH * gpu.bandwidth)
 
 
 @functools.cache
 def fit(lengths: tuple[int, ...] = ()) -> float:
-    """The efficiency with which the paper's layout takes the paper's minutes: its longest row
-    decides each step. All of the 26 minutes are taken for steps; what of them was loading, saving
-    or evaluating makes this too low, and forecasts too long.
+    """The efficiency of the matrices with which the paper's layout takes the paper's minutes: its
+    longest row decides each step. All of the 26 minutes are taken for steps; what of them was
+    loading, saving or evaluating makes this too low, and forecasts too long.
 
     Args:
         lengths: of s1K's rows, where they are at hand; none: the fit of what is known of them.

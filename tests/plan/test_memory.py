@@ -20,7 +20,7 @@ def test_float32_masters_take_16_bytes_per_parameter(gpus: int, size: float):
 
 
 def test_checkpoints_of_the_longest_row():
-    assert 32_768 * memory.checkpoint_per_token(BIG, OURS) == pytest.approx(21.5e9, rel=2e-3)
+    assert memory.kept(BIG, OURS, 32_768) == pytest.approx(21.5e9, rel=2e-3)
 
 
 def test_logits_of_the_longest_row():
@@ -59,6 +59,42 @@ def test_an_adapter_on_one_gpu():
     assert lora.trained(BIG) < 0.01 * BIG.params()
     quantised = memory.states(BIG, replace(lora, frozen=4.127 / 8))
     assert quantised["weights"] < 0.31 * states["weights"]
+
+
+def test_kept_activations_stay_in_their_budget():
+    ours = replace(OURS, context=4, keep=20e9)
+    layer = memory.kept_per_token(BIG, fused=True)
+    assert layer == 231_592
+    for tokens in (100, 1400, 4000, 8192):
+        layers = memory.kept_layers(BIG, ours, tokens)
+        assert layers == min(64, int(20e9 / (layer * tokens)))
+        there = layers * layer * tokens + (64 - layers) * 10_240 * tokens
+        assert there <= memory.kept(BIG, ours, tokens) <= there + layer * tokens
+        # The worst of all micro-batches up to these tokens.
+        assert memory.kept(BIG, ours, tokens) <= memory.kept(BIG, ours, tokens + 50)
+    assert memory.kept(BIG, replace(ours, recompute="none"), 100) == 64 * layer * 100
+
+
+@pytest.mark.parametrize(("gpu", "gpus", "context"), [("H100", 16, 4), ("H200", 8, 4)])
+def test_the_largest_budget_that_fits(gpu: str, gpus: int, context: int):
+    ours = replace(OURS, gpus=gpus, shards=(gpus,) * 3, context=context)
+    tokens = 32_768 // context
+    best = memory.budget(BIG, ours, GPUS[gpu], tokens)
+
+    def used(gigabytes: int) -> float:
+        kept = replace(ours, keep=gigabytes * 1e9)
+        return sum(memory.parts(BIG, kept, GPUS[gpu], tokens).values())
+
+    assert used(best) <= GPUS[gpu].memory < used(best + 1)
+    assert memory.budget(BIG, ours, GPUS[gpu], 100) == 2  # all 64 layers: 1.5 GB
+    assert memory.budget(BIG, replace(ours, recompute="none"), GPUS[gpu], tokens) == 0
+
+
+def test_gradients_that_are_not_reduced_are_kept_whole():
+    twice = replace(OURS, accumulation=2, sync_each=False)
+    more = memory.states(BIG, twice)["gradients"] - memory.states(BIG, OURS)["gradients"]
+    assert more == 2 * BIG.params()
+    assert memory.states(BIG, replace(twice, sync_each=True)) == memory.states(BIG, OURS)
 
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")

@@ -62,6 +62,16 @@ def test_shards():
     assert recipe.of_config({"deepspeed": "configs/zero2.json"}, gpus=8).shards == (1, 8, 8)
 
 
+def test_accumulation_reduces_each_micro_batch_where_accelerate_is_told_to():
+    sync = {"accelerator_config": {"gradient_accumulation_kwargs": {"sync_each_batch": True}}}
+    assert not recipe.of_config({**FSDP}).sync_each
+    assert recipe.of_config({**FSDP, **sync}).sync_each
+    assert recipe.of_config({"deepspeed": "zero3.json"}).sync_each
+    assert recipe.of_config({"s1": {"keep_activations_gb": 26}}).keep == 26e9
+    assert not recipe.of_config({**FSDP}).flat
+    assert recipe.of_config({"fsdp_config": FSDP["fsdp_config"]}).flat
+
+
 @pytest.mark.parametrize(
     ("cfg", "said"),
     [
