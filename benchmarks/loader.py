@@ -16,8 +16,9 @@ times the rows ours takes at most 1.2 times what it takes on 582, or 200 MB more
 
     python benchmarks/loader.py [--copies 20] [--rounds 5] [--memory-copies 100] [--only time]
 
-Times are seconds of processor time, which a busy machine changes least (wall times stand beside
-them); ratios are those of one round, and their median and range over the rounds is printed.
+Times are seconds of processor time. The three run at the same time and share one processor, so that
+whatever else the machine does slows them alike; the median ratio of the rounds is printed, and the
+range.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -138,45 +139,67 @@ def authors(tokenizer: Any, path: Path, cache: Path) -> Iterator[dict[str, torch
 # -- measuring ----------------------------------------------------------------------------------
 
 
-def timed(work: Callable[[Path], Any]) -> tuple[float, float]:
-    """Seconds of processor and of wall time of ``work``, which gets an empty cache folder."""
+def contend(name: str, path: Path) -> None:
+    """One of the three, in a process: for each line that it is sent it works once, and prints its
+    seconds of processor time."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    tokenizer = ready()
     with tempfile.TemporaryDirectory() as cache:
-        wall, cpu = time.perf_counter(), time.process_time()
-        work(Path(cache))
-        return time.process_time() - cpu, time.perf_counter() - wall
+        texts = [conversation(tokenizer, row) for row in read(path, Path(cache))]
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        with tempfile.TemporaryDirectory() as cache:
+            began = time.process_time()
+            if name == "floor":
+                tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)
+            elif name == "ours":
+                ours(tokenizer, path, Path(cache))
+            else:
+                for _ in authors(tokenizer, path, Path(cache)):
+                    pass
+            print(time.process_time() - began, flush=True)
 
 
 def times(tokenizer: Any, copies: int, rounds: int, targets: Targets) -> None:
     """Compares the rows, prints times and ratios."""
+    seen: dict[str, list[float]] = {"ours": [], "authors": [], "floor": []}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.jsonl"
         write_rows(path, copies)
-        data = read(path, Path(folder))
-        texts = [conversation(tokenizer, row) for row in data]
         rows, tokens = same_rows(tokenizer, path, Path(folder))
         print(
-            f"{rows:,} rows, {tokens:,} tokens: ids and labels of ours and the authors' are equal"
+            f"{rows:,} rows, {tokens:,} tokens; ids and labels of ours and the authors' are equal"
         )
-        contenders: dict[str, Callable[[Path], Any]] = {
-            "ours": lambda cache: ours(tokenizer, path, cache),
-            "authors": lambda cache: [None for _ in authors(tokenizer, path, cache)],
-            "floor": lambda _: tokenizer.backend_tokenizer.encode_batch(
-                texts, add_special_tokens=False
-            ),
-        }
-        seen: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
-        for number in range(rounds):
-            turn = list(contenders.items())
-            for name, work in turn if number % 2 else reversed(turn):
-                seen[name].append(timed(work))
-            took = (
-                f"{name} {cpu:.1f} ({wall:.1f})" for name in seen for cpu, wall in seen[name][-1:]
-            )
-            print(f"round {number + 1}, s of processor (wall): {', '.join(took)}", flush=True)
+        processes = {name: started(name, path) for name in seen}
+        for name, process in processes.items():
+            said(name, process)
+        for number in range(1, rounds + 1):
+            for process in processes.values():
+                process.stdin.write("once\n")
+                process.stdin.flush()
+            for name, process in processes.items():
+                seen[name].append(float(said(name, process)))
+            took = ", ".join(f"{name} {each[-1]:.1f} s" for name, each in seen.items())
+            print(f"round {number}: {took}", flush=True)
+        for process in processes.values():
+            process.communicate()
     faster = ratio("authors / ours", seen["authors"], seen["ours"], f"at least {FASTER}")
     targets(f"authors / ours {faster:.2f} < {FASTER}", faster >= FASTER)
     over = ratio("ours / floor", seen["ours"], seen["floor"], f"at most {OVER_FLOOR}")
     targets(f"ours / floor {over:.2f} > {OVER_FLOOR}", over <= OVER_FLOOR)
+
+
+def started(name: str, path: Path) -> Any:
+    pipe, log = subprocess.PIPE, path.with_name(f"{name}.log").open("w")
+    command = [sys.executable, __file__, "--contend", name, str(path)]
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log, text=True)
+
+
+def said(name: str, process: Any) -> str:
+    line = str(process.stdout.readline())
+    if not line:
+        raise SystemExit(f"{name} ended with status {process.wait()}")
+    return line
 
 
 def same_rows(tokenizer: Any, path: Path, cache: Path) -> tuple[int, int]:
@@ -192,13 +215,11 @@ def same_rows(tokenizer: Any, path: Path, cache: Path) -> tuple[int, int]:
     return len(mine), tokens
 
 
-def ratio(what: str, above: list[tuple[float, float]], below: list[Any], target: str) -> float:
-    """Prints the ratio of processor times, and of wall times; returns the former's median."""
-    for kind, at in (("wall", 1), ("processor", 0)):
-        each = [a[at] / b[at] for a, b in zip(above, below, strict=True)]
-        median = statistics.median(each)
-        spread = f"{min(each):.2f} to {max(each):.2f}"
-        print(f"{what}, {kind} time: {median:.2f} ({spread}); target {target}")
+def ratio(what: str, above: list[float], below: list[float], target: str) -> float:
+    """Prints the ratio, round by round, and returns its median."""
+    each = [a / b for a, b in zip(above, below, strict=True)]
+    median = statistics.median(each)
+    print(f"{what}: {median:.2f} ({min(each):.2f} to {max(each):.2f}); target {target}")
     return median
 
 
@@ -266,11 +287,14 @@ def main() -> None:
     parser.add_argument("--memory-copies", type=int, default=100)
     parser.add_argument("--only", choices=("time", "memory"))
     parser.add_argument("--peak", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--contend", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if not TRACES.is_file():
         raise SystemExit(f"{TRACES} is not there; set S1_TEST_DATA to the folder of the test data")
     if options.peak:
         return peak(options.peak)
+    if options.contend:
+        return contend(options.contend[0], Path(options.contend[1]))
     print("command:", shlex.join(["python", *sys.argv]))
     packages = ("axolotl", "datasets", "tokenizers", "transformers", "pyarrow", "torch")
     print(
