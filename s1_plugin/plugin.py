@@ -31,6 +31,11 @@ class S1Plugin(BasePlugin):
                 "train_on_inputs: true contradicts s1, which learns the trace and the answer "
                 "only; remove the key"
             )
+        if settings.weights and cfg.get("adapter"):
+            raise ValueError(
+                "s1.weights: float32 is for full fine-tuning; the weights of an adapter are float32 "
+                f"anyway: remove the key, or `adapter: {cfg['adapter']}`"
+            )
         if settings.balance:
             from s1_plugin.training import batches
 

@@ -132,13 +132,13 @@ def install(trainer: Any, meter: Meter | None = None, delimiter: Sequence[int] =
         inputs["targets"], inputs["weights"] = targets, weights
         if meter is not None and model.training:
             inputs["answers"] = F.pad(answer_mask(labels, positions, delimiter)[:, 1:], (0, 1))
-            if _shard(trainer) == 0:
-                meter.add_rows(*_rows(inputs))
+            if shard(trainer) == 0:
+                meter.add_rows(*rows_of(inputs))
         return compute(model, inputs, *args, **kwargs)
 
     def loss_of(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> Any:
         loss = outputs["loss"]
-        if not trainer.model.training and _shards(trainer) > 1:
+        if not trainer.model.training and shards(trainer) > 1:
             loss = _sum_of_shards(loss)
         return loss
 
@@ -147,7 +147,7 @@ def install(trainer: Any, meter: Meter | None = None, delimiter: Sequence[int] =
         counted them. (In evaluation too: before the first step a model says it is not training.)"""
         own = sum(count(b["labels"], b.get("position_ids")) for b in batches)
         total = torch.tensor(float(own), device=device)
-        total = trainer.accelerator.reduce(total, "sum") / _shards(trainer)
+        total = trainer.accelerator.reduce(total, "sum") / shards(trainer)
         return total.clamp(min=1)
 
     trainer.compute_loss = compute_loss
@@ -155,7 +155,7 @@ def install(trainer: Any, meter: Meter | None = None, delimiter: Sequence[int] =
     trainer._get_num_items_in_batch = items
 
 
-def _rows(inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+def rows_of(inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
     """Where a micro-batch's sequences begin, and what of it is not padding."""
     ids, positions = inputs["input_ids"], inputs.get("position_ids")
     begins = torch.zeros_like(ids, dtype=torch.bool)
@@ -193,15 +193,15 @@ def use_weights(causal: Any, meter: Meter | None) -> None:
     causal.forward = weighted
 
 
-def _shards(trainer: Any) -> int:
+def shards(trainer: Any) -> int:
     """Over how many ranks a row is spread (axolotl's `context_parallel_size`)."""
     settings = getattr(trainer.accelerator, "parallelism_config", None)
     return int(getattr(settings, "cp_size", 1) or 1)
 
 
-def _shard(trainer: Any) -> int:
+def shard(trainer: Any) -> int:
     """Which part of its rows this rank holds, from 0."""
-    if _shards(trainer) == 1:
+    if shards(trainer) == 1:
         return 0
     from axolotl.monkeypatch.ring_attn import get_ring_attn_group
     from torch import distributed

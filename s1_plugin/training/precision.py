@@ -2,7 +2,7 @@
 
 axolotl loads the weights of a config with ``bf16: true`` in bfloat16, and keeps them and the
 optimiser's states so, under FSDP2 too: its own preparation of the model has no cast to float32, and
-accelerate's assigns to a loop variable (axolotl 0.19, accelerate 1.14). bfloat16 has 8 bits of
+accelerate's assigns to a loop variable (axolotl 0.19, accelerate 1.13). bfloat16 has 8 bits of
 precision: next to a weight of 0.02 its numbers are 1.2e-4 apart, and Adam's step at a learning rate
 of 1e-5 is 1e-5, which rounds to nothing, step after step. The authors loaded float32, and FSDP1
 kept it (https://github.com/simplescaling/s1, train/sft.py).
@@ -40,8 +40,23 @@ def use_float32(model: torch.nn.Module) -> int:
             f"s1.weights: float32 is for full fine-tuning, but {(frozen or odd)[0]} is frozen or "
             "quantised; remove the key (adapters are float32 anyway)"
         )
+    if _weights_come_from_another_rank():
+        # They are memory that nobody has touched, and so takes none; a cast would fill it: 131 GB
+        # of a 32B model in each of a node's processes but the first.
+        import torch
+
+        for p in model.parameters():
+            p.data = torch.empty_like(p, dtype=torch.float32)
     model.float()
     return sum(p.numel() for p in model.parameters())
+
+
+def _weights_come_from_another_rank() -> bool:
+    """Whether FSDP (``cpu_ram_efficient_loading``) will send this rank its weights: then
+    `transformers` has given it uninitialised ones (modeling_utils.py)."""
+    from transformers.modeling_utils import is_fsdp_enabled, is_local_dist_rank_0
+
+    return bool(is_fsdp_enabled() and not is_local_dist_rank_0())
 
 
 def of_config(cfg: Mapping[str, Any], weights: str | None) -> tuple[bool, str]:

@@ -129,7 +129,7 @@ class Recorder(TrainerCallback):
             "rows_per_step": trainer.args.train_batch_size
             * trainer.args.gradient_accumulation_steps
             * trainer.accelerator.num_processes
-            // loss._shards(trainer),
+            // loss.shards(trainer),
         }
         self._cfg = cfg
 

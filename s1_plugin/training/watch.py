@@ -88,6 +88,7 @@ class Watch(TrainerCallback):
         self._paused, self._worked = self._paused + now - self._worked, now
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.entries(state)  # counts what no log has
         say(sentence(self.summary(state)))
 
     # -- what is logged -------------------------------------------------------------------
@@ -212,8 +213,8 @@ def count_rows(trainer: Any) -> None:
     step = trainer.training_step
 
     def training_step(model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        if loss._shard(trainer) == 0:
-            trainer.s1_meter.add_rows(*loss._rows(inputs))
+        if loss.shard(trainer) == 0:
+            trainer.s1_meter.add_rows(*loss.rows_of(inputs))
         return step(model, inputs, *args, **kwargs)
 
     trainer.training_step = training_step

@@ -36,6 +36,30 @@ def test_the_cast_is_exact_and_whole():
         assert p.dtype == torch.float32 and p.requires_grad and torch.equal(p, before[name].float())
 
 
+def test_ranks_that_get_their_weights_from_another_take_no_memory_for_them(tmp_path, monkeypatch):
+    """As transformers loads them under FSDP: uninitialised on all but a node's first rank."""
+    import psutil
+    from torch import distributed
+
+    def grown(rank):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        model = torch.nn.Linear(8192, 8192, bias=False, device="meta", dtype=torch.bfloat16)
+        model.to_empty(device="cpu")  # 128 MB, not touched
+        before = psutil.Process().memory_info().rss
+        assert precision.use_float32(model) == 8192**2 and model.weight.dtype == torch.float32
+        return (psutil.Process().memory_info().rss - before) / 1e6
+
+    for name in ("ACCELERATE_USE_FSDP", "FSDP_CPU_RAM_EFFICIENT_LOADING"):
+        monkeypatch.setenv(name, "true")
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1
+    )
+    try:
+        assert grown("0") > 200 and grown("1") < 20
+    finally:
+        distributed.destroy_process_group()
+
+
 def test_a_step_of_the_papers_size_is_lost_in_bfloat16_and_not_in_float32():
     """The simulation behind it: 315 Adam steps at 1e-5 on weights of size 0.02."""
     shares = {}
