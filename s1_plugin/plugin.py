@@ -33,8 +33,8 @@ class S1Plugin(BasePlugin):
             )
         if settings.weights and cfg.get("adapter"):
             raise ValueError(
-                "s1.weights: float32 is for full fine-tuning; the weights of an adapter are float32 "
-                f"anyway: remove the key, or `adapter: {cfg['adapter']}`"
+                "s1.weights: float32 is for full fine-tuning; the weights of an adapter are "
+                f"float32 anyway: remove the key, or `adapter: {cfg['adapter']}`"
             )
         if settings.balance:
             from s1_plugin.training import batches

@@ -33,9 +33,9 @@ PAPER = {
     "num_epochs": 5,
     "learning_rate": 1e-5,
     "lr_scheduler": "cosine",
-    "max_steps": 315,
-    "warmup_steps": 16,
-    "warmup_ratio": None,
+    "max_steps": None,  # 315, as the plugin makes of the epochs: tests/training/test_steps.py
+    "warmup_steps": None,
+    "warmup_ratio": 0.05,
     "adam_beta1": 0.9,
     "adam_beta2": 0.95,
     "adam_epsilon": None,  # 1e-8, as `transformers` has it

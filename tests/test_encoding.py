@@ -1,6 +1,9 @@
+import copy
 import pickle
+import unicodedata
 
 import pytest
+from tokenizers import normalizers
 
 from s1_plugin.encoding import Piece, TextEncoder
 from s1_plugin.formats import FORMATS, S1, THINK_TAGS
@@ -60,8 +63,6 @@ def test_a_worker_gets_an_encoder_that_is_quick_to_send_and_does_the_same(qwen, 
 
 
 def test_tokens_that_are_added_later_do_not_reach_data(qwen):
-    import copy
-
     tokenizer = copy.deepcopy(qwen)
     encoder = TextEncoder(tokenizer)
     before = encoder.text_ids("a <new> b")
@@ -69,6 +70,25 @@ def test_tokens_that_are_added_later_do_not_reach_data(qwen):
     assert encoder.text_ids("a <new> b") == before
     assert TextEncoder(tokenizer).text_ids("a <new> b") == before
     assert len(tokenizer.encode("a <new> b")) != len(before)
+
+
+@pytest.mark.parametrize(
+    "text", ["Cafe\u0301 A\u030angstro\u0308m", "\u212b\u1100\u1161", "Caf\u00e9"]
+)
+def test_text_is_normalized_as_the_tokenizer_does_it(qwen, text):
+    ids = TextEncoder(qwen).text_ids(text)
+    assert ids == qwen(text, add_special_tokens=False)["input_ids"]
+    assert ids == TextEncoder(qwen).text_ids(unicodedata.normalize("NFC", text))
+
+
+@pytest.mark.parametrize("name", ["Lowercase", "NFKC", None])
+def test_other_normalizers_are_followed_too(qwen, name):
+    tokenizer = copy.deepcopy(qwen)
+    tokenizer.backend_tokenizer.normalizer = name and getattr(normalizers, name)()
+    text = "ﬁve \u212b e\u0301 TEXT"
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert TextEncoder(tokenizer).text_ids(text) == ids
+    assert ids != qwen(text, add_special_tokens=False)["input_ids"]
 
 
 def test_answer_position_is_the_delimiter(qwen):

@@ -129,9 +129,10 @@ def test_two_steps_are_trained(trained, folder, name):
     assert [entry["step"] for entry in steps] == [1, 2]
     for entry in steps:  # random weights know nothing of the next token
         assert entry["loss"] == pytest.approx(math.log(152064), abs=0.1)
-    # The first of the warm-up's steps.
+    # Of two steps a twentieth warms up: none.
     rate = settings["learning_rate"]
-    assert [entry["learning_rate"] for entry in steps] == pytest.approx([0, rate / 16])
+    assert [entry["learning_rate"] for entry in steps] == pytest.approx([rate, rate / 2])
+    assert "max_steps: 2 ends the training after" in said
     assert "16 rows read as s1K, 16 to train on" in said
     assert "the loss is averaged per sequence" in said
     if settings["s1"].get("weights"):
@@ -158,7 +159,7 @@ def test_the_trainer_gets_what_the_paper_has(trained, folder, name):
     assert (args.learning_rate, args.lr_scheduler_type) == (rate, "cosine")
     assert (args.adam_beta1, args.adam_beta2, args.adam_epsilon) == (0.9, 0.95, 1e-8)
     assert (args.weight_decay, args.max_grad_norm) == (1e-4, 1.0)
-    assert (args.warmup_steps, args.num_train_epochs, args.seed) == (16, 5, 42)
+    assert (args.max_steps, args.num_train_epochs, args.seed) == (2, 5, 42)
 
 
 @pytest.mark.parametrize("name", NAMES)
