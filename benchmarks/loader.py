@@ -1,13 +1,13 @@
 """What it costs to load traces: to read, format, tokenise and mask them.
 
 Real traces (``S1_TEST_DATA``) 20 times over, the rows made distinct by a number in the question,
-three ways in turn, each in one process and one thread, nothing cached from one round to the next:
+three ways, each in one process and one thread, nothing cached from one round to the next:
 
 - ours: what `axolotl train` calls for `type: s1_plugin.traces`, on what `datasets` has read;
 - the authors': read alike, the chat template row by row in one map, tokenised in batches of 1,000
-  in another, then the collator, which makes tensors of a row and looks for the response template
-  in its ids (re-implemented from the paper, https://arxiv.org/abs/2501.19393, and as trl 0.12 does
-  it; one epoch, though theirs looks again in each of five);
+  in another, then the collator, which makes tensors of a row and looks for the templates of the
+  turns in its ids (re-implemented from the paper, https://arxiv.org/abs/2501.19393, and as trl 0.12
+  does it; one epoch, though theirs looks again in each of five);
 - the floor: the tokenizer's bare `encode_batch` on the same texts, which lie in memory.
 
 Token ids and labels of the first two are compared row by row. Targets: the authors' time is at
@@ -99,23 +99,29 @@ def conversation(tokenizer: Any, row: dict[str, Any]) -> str:
 
 
 class Collator:
-    """Makes tensors of one row and masks all before the response template, which it looks for."""
+    """Makes tensors of one row, looks for the templates in the ids, and masks from each user turn
+    to the answer that follows it, as trl's collator for completions does it."""
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
-        self.response = tokenizer("<|im_start|>assistant\n", add_special_tokens=False)["input_ids"]
+        templates = ("<|im_start|>user", "<|im_start|>assistant\n")
+        self.user, self.assistant = (
+            tokenizer(text, add_special_tokens=False)["input_ids"] for text in templates
+        )
 
     def __call__(self, row: dict[str, list[int]]) -> dict[str, torch.Tensor]:
         batch = self.tokenizer.pad([row], return_tensors="pt")
         labels = batch["input_ids"].clone()
-        (found,) = np.where(labels[0] == self.response[0])
-        for at in found:
-            if labels[0][at : at + len(self.response)].tolist() == self.response:
-                labels[0, : at + len(self.response)] = -100
-                break
-        else:
-            raise ValueError("a row without the response template")
-        return {"input_ids": batch["input_ids"], "labels": labels}
+        labels[labels == self.tokenizer.pad_token_id] = -100
+        answers = [at + len(self.assistant) for at in self.places(labels[0], self.assistant)]
+        turns = self.places(labels[0], self.user)
+        for number, (begin, end) in enumerate(zip(turns, answers, strict=True)):
+            labels[0, begin if number else 0 : end] = -100
+        return {**batch, "labels": labels}
+
+    def places(self, ids: torch.Tensor, template: list[int]) -> list[int]:
+        (first,) = np.where(ids == template[0])
+        return [at for at in first if ids[at : at + len(template)].tolist() == template]
 
 
 def authors(tokenizer: Any, path: Path, cache: Path) -> Iterator[dict[str, torch.Tensor]]:
@@ -127,7 +133,7 @@ def authors(tokenizer: Any, path: Path, cache: Path) -> Iterator[dict[str, torch
         load_from_cache_file=False,
     )
     ids = text.map(
-        lambda batch: dict(tokenizer(batch["text"])),
+        lambda batch: dict(tokenizer(batch["text"], truncation=True, max_length=SEQUENCE_LEN)),
         batched=True,
         batch_size=1000,
         remove_columns=["text"],
@@ -277,7 +283,9 @@ def ready() -> Any:
     """The tokenizer, once the plugin is registered as axolotl does it."""
     datasets.disable_progress_bars()
     PluginManager.get_instance().register("s1_plugin.S1Plugin")
-    return AutoTokenizer.from_pretrained(TOKENIZER)
+    tokenizer = AutoTokenizer.from_pretrained(TOKENIZER)
+    tokenizer.pad_token = "<|fim_pad|>"  # the authors'; nothing is padded here
+    return tokenizer
 
 
 def main() -> None:
