@@ -24,7 +24,13 @@ LOGIT = 2 + 4 + 4 + 2
 CONTEXT, HOLES = 2 * 1024**3, 0.04
 
 
-def kept_per_token(shape: Shape, fused: bool, targets: Sequence[str] = (), rank: int = 0) -> int:
+def kept_per_token(
+    shape: Shape,
+    fused: bool,
+    targets: Sequence[str] = (),
+    rank: int = 0,
+    product: bool = True,
+) -> int:
     """What one layer keeps for its backward pass without checkpointing, in bytes per token, with
     activations in bf16 and attention by a flash kernel.
 
@@ -33,6 +39,8 @@ def kept_per_token(shape: Shape, fused: bool, targets: Sequence[str] = (), rank:
             input is kept in float32, its result before the weight too, and silu(gate).
         targets, rank: matrices with a LoRA adapter, all else being frozen. A frozen matrix keeps
             nothing, an adapted one a copy of its input of its own, and what comes out of A.
+        product: whether what goes into the feed-forward's last matrix is kept; if not, it is
+            computed again from gate and up (s1_plugin/training/recompute.py), and silu(gate) too.
     """
     norms = 2 * ((2 if fused else 4) * shape.hidden + 4)  # and 1 / its size, float32
     scaled = 2 * shape.hidden
@@ -41,23 +49,24 @@ def kept_per_token(shape: Shape, fused: bool, targets: Sequence[str] = (), rank:
         norms += (2 if fused else 4) * wide + 4 * (shape.heads + shape.kv_heads)
         scaled += wide
     attention = 2 * (2 * shape.q_width + 2 * shape.kv_width) + 4 * shape.heads
-    gated = 2 * (2 if fused else 3) * shape.ffn
+    gated = 2 * (2 if fused or not product else 3) * shape.ffn
     if targets:
         inputs = sum(2 * TARGETS[name](shape)[0] + 2 * rank for name in targets)
     else:
-        inputs = 2 * (2 * shape.hidden + shape.ffn) + (0 if fused else 2 * scaled)
+        inputs = 2 * (2 * shape.hidden + product * shape.ffn) + (0 if fused else 2 * scaled)
     return norms + attention + gated + inputs
 
 
 def of_layer(shape: Shape, recipe: Recipe) -> int:
     """`kept_per_token` of a recipe."""
-    return kept_per_token(shape, recipe.fused, recipe.targets, recipe.rank)
+    return kept_per_token(shape, recipe.fused, recipe.targets, recipe.rank, not recipe.keep)
 
 
 def working_per_token(shape: Shape, recipe: Recipe) -> int:
     """What exists while one layer is gone through backwards: what it keeps, recomputed, and the
     gradients of gate, up and their product, of its input and of its output."""
-    return of_layer(shape, recipe) + 2 * (3 * shape.ffn + 2 * shape.hidden)
+    whole = of_layer(shape, replace(recipe, keep=0.0))
+    return whole + 2 * (3 * shape.ffn + 2 * shape.hidden)
 
 
 def checkpoint_per_token(shape: Shape, recipe: Recipe) -> int:
@@ -141,7 +150,10 @@ def budget(shape: Shape, recipe: Recipe, gpu: Gpu, tokens: int) -> int:
     and every shorter one, fits; 0 where none does."""
     if recipe.recompute == "none" or recipe.offload != "nothing" or recipe.states_on_cpu:
         return 0
-    enough = math.ceil(shape.layers * of_layer(shape, recipe) * tokens / 1e9)
+    if recipe.frozen:  # training refuses the key
+        return 0
+    per_layer = of_layer(shape, replace(recipe, keep=1.0))
+    enough = math.ceil(shape.layers * per_layer * tokens / 1e9)
     for gigabytes in range(min(enough, int(gpu.memory / 1e9)), 0, -1):
         tried = replace(recipe, keep=gigabytes * 1e9)
         if sum(parts(shape, tried, gpu, tokens).values()) <= gpu.memory:

@@ -107,7 +107,8 @@ class Pace:
     Attributes:
         once: per token of this GPU, and per pair of tokens in attention (n² for a row of n);
             nothing recomputed.
-        again: the same, of recomputing all layers.
+        again: the same, of recomputing all layers; ``product``: of what even a layer that keeps
+            its activations computes again, per token, all layers.
         fixed: per micro-batch: weights and gradients copied to and from where links put them.
     """
 
@@ -115,6 +116,7 @@ class Pace:
     recipe: Recipe
     once: flops.Cost
     again: flops.Cost
+    product: float
     fixed: float
 
     @classmethod
@@ -149,6 +151,7 @@ class Pace:
             recipe,
             once=seconds((linear, quadratic), moved),
             again=again,
+            product=seconds((0.0, 0.0), shape.layers * traffic.of_product(shape, fused))[0],
             fixed=_copied(shape, recipe) / memory_rate,
         )
 
@@ -156,6 +159,8 @@ class Pace:
         """Of a group that has these rows, in tokens."""
         share = 1.0 - self.kept(rows)
         linear = self.once[0] + share * self.again[0]
+        if self.recipe.keep:
+            linear += (1.0 - share) * self.product
         quadratic = self.once[1] + share * self.again[1]
         context = self.recipe.context
         return linear * sum(rows) / context + quadratic * pairs(rows, context) + self.fixed

@@ -79,6 +79,12 @@ def of_layer(shape: Shape, fused: bool) -> tuple[int, int]:
     return _total(shape, (LIGER if fused else EAGER) + BOTH)
 
 
+def of_product(shape: Shape, fused: bool) -> int:
+    """Bytes of one layer per token for silu(gate) x up once more."""
+    gated = tuple(op for op in (LIGER if fused else EAGER) if op[1] == "gated")
+    return _total(shape, gated)[0]
+
+
 def of_loss(shape: Shape, chunks: bool) -> int:
     """Bytes of the cross entropy per token, forward and backward. In ``chunks`` the forward part is
     done twice (s1_plugin/training/loss.py)."""
