@@ -2,6 +2,8 @@
 all that train s1 agree with the paper and with one another, but for what is named here."""
 
 import re
+import sys
+import types
 
 import pytest
 import yaml
@@ -101,6 +103,8 @@ def validated(tmp_path, monkeypatch):
     def validate(name, **changes):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("WORLD_SIZE", str(GPUS.get(name, 1)))
+        # axolotl asks whether ring-flash-attn is there, which needs CUDA to be installed.
+        monkeypatch.setitem(sys.modules, "ring_flash_attn", types.ModuleType("ring_flash_attn"))
         text = (ROOT / "axolotl_configs" / f"{name}.yaml").read_text(encoding="utf-8")
         cfg = DictDefault({**yaml.safe_load(text), **changes})
         prepare_plugins(cfg)
@@ -176,7 +180,7 @@ def test_the_table_of_the_documentation_is_what_plan_says(name):
     (gpus, kind), shape = HARDWARE[name], shapes.of_model(cfg["base_model"])
     gpu, plan = hardware.GPUS[kind], recipe.of_config(cfg, gpus)
     states = sum(memory.states(shape, plan).values())
-    full = sum(memory.parts(shape, plan, gpu, cfg["sequence_len"]).values())
+    full = sum(memory.parts(shape, plan, gpu, cfg["sequence_len"] // plan.context).values())
     longest = memory.longest(shape, plan, gpu)
     assert longest > 0.97 * cfg["sequence_len"]  # s1K's rows are shorter
 

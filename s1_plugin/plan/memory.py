@@ -164,8 +164,8 @@ def budget(shape: Shape, recipe: Recipe, gpu: Gpu, tokens: int) -> int:
 def longest(shape: Shape, recipe: Recipe, gpu: Gpu) -> int:
     """Tokens of the largest micro-batch of a group that fits, to a hundred; 0 where none does."""
     low, high = 0, 1_000_000
-    while high - low > 100:
+    while high - low > 1:
         middle = (low + high) // 2
         fits = sum(parts(shape, recipe, gpu, middle).values()) <= gpu.memory
         low, high = (middle, high) if fits else (low, middle)
-    return low // 100 * 100 * recipe.context
+    return low * recipe.context // 100 * 100

@@ -114,7 +114,7 @@ def test_kept_activations_are_proposed_and_spare_time(tmp_path, s1k):
 @pytest.mark.parametrize(
     ("changed", "arguments", "said"),
     [
-        ({}, ["--gpus", 2, "--gpu-type", "A100"], "does not fit"),
+        ({}, ["--gpus", 4, "--gpu-type", "A100"], "does not fit"),
         ({"sequence_len": 6000}, [], "rows are longer than sequence_len 6,000 and stop the run"),
         (
             {"sequence_len": 6000, "excess_length_strategy": "truncate"},
