@@ -100,7 +100,7 @@ def batch(n: int, vocabulary: int, device: str):
 def one_step(made, recipe: str, ids, labels) -> None:
     if recipe == "ours":
         targets, weights = loss.token_weights(labels, None)
-        found = made(input_ids=ids, targets=targets, weights=weights).loss
+        found = made(input_ids=ids, targets=targets, weights=weights.view(torch.int32)).loss
     else:
         found = made(input_ids=ids, labels=labels).loss
     found.backward()

@@ -117,7 +117,7 @@ def install(trainer: Any, meter: Meter | None = None, delimiter: Sequence[int] =
                 "loss is more than the cross entropy of the head's output; remove the key, and set "
                 "micro_batch_size: 1 without packing, which is the same objective"
             )
-    use_weights(causal, meter)
+    exact = use_weights(causal, meter)
     compute = trainer.compute_loss
 
     def compute_loss(model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
@@ -129,7 +129,8 @@ def install(trainer: Any, meter: Meter | None = None, delimiter: Sequence[int] =
             weights *= trainer.accelerator.num_processes / total
         else:
             weights /= max(1, count(labels, positions))
-        inputs["targets"], inputs["weights"] = targets, weights
+        # As integers: FSDP casts a forward's floating-point inputs to bfloat16.
+        inputs["targets"], inputs["weights"] = targets, weights.view(torch.int32)
         if meter is not None and model.training:
             inputs["answers"] = F.pad(answer_mask(labels, positions, delimiter)[:, 1:], (0, 1))
             if shard(trainer) == 0:
@@ -137,7 +138,9 @@ def install(trainer: Any, meter: Meter | None = None, delimiter: Sequence[int] =
         return compute(model, inputs, *args, **kwargs)
 
     def loss_of(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> Any:
-        loss = outputs["loss"]
+        loss = outputs["loss"].float()
+        # FSDP casts a forward's outputs to bfloat16, too. The gradient does not care, the log does.
+        loss = loss + (exact[-1] - loss.detach())
         if not trainer.model.training and shards(trainer) > 1:
             loss = _sum_of_shards(loss)
         return loss
@@ -165,9 +168,14 @@ def rows_of(inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
     return begins, torch.ones_like(begins) if real is None else real.bool()
 
 
-def use_weights(causal: Any, meter: Meter | None) -> None:
-    """Gives the model a forward that takes ``targets`` and ``weights`` and returns a loss, and no
-    logits; without them it is the one it had."""
+def use_weights(causal: Any, meter: Meter | None) -> list[torch.Tensor]:
+    """Gives the model a forward that takes ``targets`` and ``weights`` (of `token_weights`; the
+    latter's bits as int32) and returns a loss, and no logits; without them it is the one it had.
+
+    Returns:
+        a list whose one entry will be the loss of the last call, in float32 and without gradient.
+    """
+    exact: list[torch.Tensor] = []
     forward = causal.forward
     head = causal.get_output_embeddings()
 
@@ -177,7 +185,7 @@ def use_weights(causal: Any, meter: Meter | None) -> None:
             return forward(*args, **kwargs)
         from transformers.modeling_outputs import CausalLMOutputWithPast
 
-        targets, weights = kwargs.pop("targets"), kwargs.pop("weights")
+        targets, weights = kwargs.pop("targets"), kwargs.pop("weights").view(torch.float32)
         answer = kwargs.pop("answers", None)
         outputs = causal.base_model(*args, **kwargs)
         chosen = weights > 0
@@ -188,9 +196,12 @@ def use_weights(causal: Any, meter: Meter | None) -> None:
         if meter is not None and answer is not None:
             learned = weights[chosen] > 0
             meter.add(losses[learned], answer[chosen][learned])
-        return CausalLMOutputWithPast(loss=(losses * weights[chosen]).sum())
+        loss = (losses * weights[chosen]).sum()
+        exact[:] = [loss.detach()]
+        return CausalLMOutputWithPast(loss=loss)
 
     causal.forward = weighted
+    return exact
 
 
 def shards(trainer: Any) -> int:
