@@ -16,9 +16,9 @@ times the rows ours takes at most 1.2 times what it takes on 582, or 200 MB more
 
     python benchmarks/loader.py [--copies 20] [--rounds 5] [--memory-copies 100] [--only time]
 
-Times are seconds of processor time. The three run at the same time and share one processor, so that
-whatever else the machine does slows them alike; the median ratio of the rounds is printed, and the
-range.
+The three take turns. Times are seconds of processor time (wall time beside them), which a machine
+that does other things changes least, though not little: run it on a quiet one, or more rounds.
+Ratios are those of one round; printed are their median and range.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -145,30 +145,16 @@ def authors(tokenizer: Any, path: Path, cache: Path) -> Iterator[dict[str, torch
 # -- measuring ----------------------------------------------------------------------------------
 
 
-def contend(name: str, path: Path) -> None:
-    """One of the three, in a process: for each line that it is sent it works once, and prints its
-    seconds of processor time."""
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    tokenizer = ready()
+def timed(work: Callable[[Path], Any]) -> tuple[float, float]:
+    """Seconds of processor and of wall time of ``work``, which gets an empty folder to cache in."""
     with tempfile.TemporaryDirectory() as cache:
-        texts = [conversation(tokenizer, row) for row in read(path, Path(cache))]
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        with tempfile.TemporaryDirectory() as cache:
-            began = time.process_time()
-            if name == "floor":
-                tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)
-            elif name == "ours":
-                ours(tokenizer, path, Path(cache))
-            else:
-                for _ in authors(tokenizer, path, Path(cache)):
-                    pass
-            print(time.process_time() - began, flush=True)
+        wall, processor = time.perf_counter(), time.process_time()
+        work(Path(cache))
+        return time.process_time() - processor, time.perf_counter() - wall
 
 
 def times(tokenizer: Any, copies: int, rounds: int, targets: Targets) -> None:
     """Compares the rows, prints times and ratios."""
-    seen: dict[str, list[float]] = {"ours": [], "authors": [], "floor": []}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.jsonl"
         write_rows(path, copies)
@@ -176,36 +162,27 @@ def times(tokenizer: Any, copies: int, rounds: int, targets: Targets) -> None:
         print(
             f"{rows:,} rows, {tokens:,} tokens; ids and labels of ours and the authors' are equal"
         )
-        processes = {name: started(name, path) for name in seen}
-        for name, process in processes.items():
-            said(name, process)
+        texts = [conversation(tokenizer, row) for row in read(path, Path(folder))]
+        bare = tokenizer.backend_tokenizer.encode_batch
+        work: dict[str, Callable[[Path], Any]] = {
+            "ours": lambda cache: ours(tokenizer, path, cache),
+            "authors": lambda cache: sum(1 for _ in authors(tokenizer, path, cache)),
+            "floor": lambda _: bare(texts, add_special_tokens=False),
+        }
+        seen: dict[str, list[float]] = {name: [] for name in work}
         for number in range(1, rounds + 1):
-            for process in processes.values():
-                process.stdin.write("once\n")
-                process.stdin.flush()
-            for name, process in processes.items():
-                seen[name].append(float(said(name, process)))
-            took = ", ".join(f"{name} {each[-1]:.1f} s" for name, each in seen.items())
-            print(f"round {number}: {took}", flush=True)
-        for process in processes.values():
-            process.communicate()
+            took = {}
+            for name in list(work)[:: 1 if number % 2 else -1]:
+                took[name] = timed(work[name])
+                seen[name].append(took[name][0])
+            each = ", ".join(
+                f"{name} {cpu:.1f} ({wall:.1f}) s" for name, (cpu, wall) in took.items()
+            )
+            print(f"round {number}, processor (wall) time: {each}", flush=True)
     faster = ratio("authors / ours", seen["authors"], seen["ours"], f"at least {FASTER}")
     targets(f"authors / ours {faster:.2f} < {FASTER}", faster >= FASTER)
     over = ratio("ours / floor", seen["ours"], seen["floor"], f"at most {OVER_FLOOR}")
     targets(f"ours / floor {over:.2f} > {OVER_FLOOR}", over <= OVER_FLOOR)
-
-
-def started(name: str, path: Path) -> Any:
-    pipe, log = subprocess.PIPE, path.with_name(f"{name}.log").open("w")
-    command = [sys.executable, __file__, "--contend", name, str(path)]
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log, text=True)
-
-
-def said(name: str, process: Any) -> str:
-    line = str(process.stdout.readline())
-    if not line:
-        raise SystemExit(f"{name} ended with status {process.wait()}")
-    return line
 
 
 def same_rows(tokenizer: Any, path: Path, cache: Path) -> tuple[int, int]:
@@ -295,14 +272,11 @@ def main() -> None:
     parser.add_argument("--memory-copies", type=int, default=100)
     parser.add_argument("--only", choices=("time", "memory"))
     parser.add_argument("--peak", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--contend", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if not TRACES.is_file():
         raise SystemExit(f"{TRACES} is not there; set S1_TEST_DATA to the folder of the test data")
     if options.peak:
         return peak(options.peak)
-    if options.contend:
-        return contend(options.contend[0], Path(options.contend[1]))
     print("command:", shlex.join(["python", *sys.argv]))
     packages = ("axolotl", "datasets", "tokenizers", "transformers", "pyarrow", "torch")
     print(

@@ -106,16 +106,33 @@ def test_a_step_is_the_papers(world, tmp_path):
     assert distance(plain, want) > 0.01  # without it, several rows are another objective
 
 
+@pytest.fixture(scope="module")
+def real(qwen, traces):
+    """Sixteen real rows, the shortest to the longest of s1.1-32B's; their tokens are folded into
+    the nano model's vocabulary, lengths and what is learned are as they are."""
+    from s1_plugin.encoding import TextEncoder
+    from s1_plugin.formats import get_format
+
+    triples = [
+        (row["question"], row["thinking_trajectories"][0], row["attempt"])
+        for row in sorted(traces[:582], key=lambda r: len(r["thinking_trajectories"][0]))[::36][:16]
+    ]
+    found = []
+    for row in TextEncoder(qwen).rows(triples, get_format("s1")):
+        ids = [token % 455 for token in row.input_ids]
+        masked = [i if label != -100 else -100 for i, label in zip(ids, row.labels, strict=True)]
+        found.append({"input_ids": ids, "labels": masked, "attention_mask": [1] * len(ids)})
+    return found
+
+
 @pytest.mark.parametrize(("ranks", "rows_are"), [(2, "padded"), (4, "balanced")])
-def test_so_is_one_over_several_ranks(world, tmp_path, ranks, rows_are):
+def test_so_is_one_over_several_ranks(world, real, tmp_path, ranks, rows_are):
     """Rows of mixed length over ranks of transformers' Trainer, in pairs: each rank's mean is of
     other lengths, and a mean of means of tokens would be another objective."""
     import datasets
 
-    rows = []
-    for n in range(20, 212, 12):
-        ids = torch.randint(5, 30, (n,)).tolist()
-        rows.append({"input_ids": ids, "labels": [-100] * 10 + ids[10:], "attention_mask": [1] * n})
+    rows = real
+    assert len(rows) == 16 and len(rows[-1]["labels"]) > 5 * len(rows[0]["labels"])
     datasets.Dataset.from_list(rows).save_to_disk(str(world / "rows"))
     launch = ("torchrun", "--standalone", "--nproc_per_node", ranks)
     script = ROOT / "tests" / "e2e" / "step_ranks.py"
