@@ -189,7 +189,7 @@ class Endpoint:
     def _failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Exception:
         text = self._scrub(f"HTTP {status}: {_message(body)}")
         if status in (408, 425, 429) or status >= 500:
-            return Unavailable(text, _retry_after(headers.get("Retry-After")))
+            return Unavailable(text, retry_after(headers.get("Retry-After")))
         remedy = _REMEDIES.get(status)
         return Refused(f"{text}; {remedy}" if remedy else text, status)
 
@@ -225,7 +225,7 @@ def _message(body: bytes) -> str:
     return printable(str(found)[:500]) or "no message"
 
 
-def _retry_after(value: str | None) -> float | None:
+def retry_after(value: str | None) -> float | None:
     """Seconds in a ``Retry-After`` header, which holds a number or a date (RFC 9110, 10.2.3)."""
     if not value:
         return None

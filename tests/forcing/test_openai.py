@@ -13,7 +13,7 @@ import pytest
 from s1_plugin.encoding import TextEncoder, decode
 from s1_plugin.forcing.budget import Budget, plan
 from s1_plugin.forcing.dialect import Server, ServerError
-from s1_plugin.forcing.http import Endpoint, _retry_after
+from s1_plugin.forcing.http import Endpoint, retry_after
 from s1_plugin.forcing.openai import Job, complete
 from s1_plugin.forcing.state import Thinking, replay
 from s1_plugin.formats import S1
@@ -234,15 +234,15 @@ def test_after_a_fault_the_request_goes_on_where_it_was(encoder, faults, monkeyp
     assert lengths == sorted(lengths)
 
 
-def test_retry_after_is_honoured(encoder):
+def testretry_after_is_honoured(encoder):
     one = job(encoder, "1+2", 5)
     with hash_server(encoder) as server:
         server.faults.append(("status", 429, {"Retry-After": "1"}))
         start = time.monotonic()
         ((response, _),) = run(server, encoder, [one], learn=False)
     assert response.error == "" and time.monotonic() - start >= 1
-    assert _retry_after("Fri, 31 Dec 1999 23:59:59 GMT") == 0
-    assert _retry_after("soon") is None and _retry_after(None) is None
+    assert retry_after("Fri, 31 Dec 1999 23:59:59 GMT") == 0
+    assert retry_after("soon") is None and retry_after(None) is None
 
 
 def test_one_that_fails_for_good_is_reported_and_holds_up_no_other(encoder, monkeypatch):
