@@ -1,0 +1,128 @@
+"""Questions that are, or hold part of, a benchmark's questions.
+
+Two rules, and a question goes if either holds:
+
+1. The paper's: one run of 8 words in common (lower case, split at white space).
+2. The same over `words.units`, or the whole question equal in them: copies with other LaTeX
+   spacing, and questions of fewer than 8 words, which the first rule cannot see.
+
+So whatever the paper's rule removes is removed, and copies that it misses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from s1_plugin.data.words import NGRAM, grams, paper_words, units
+
+
+class Benchmark(NamedTuple):
+    """Questions to keep out of the training data, and where they were read from."""
+
+    name: str
+    source: str
+    questions: tuple[str, ...]
+    ids: tuple[str, ...]
+
+
+class Match(NamedTuple):
+    """Where a question meets a benchmark's: its n-gram, or "" where the whole question is equal."""
+
+    benchmark: str
+    question: str
+    ngram: str
+    stock: bool  # several questions of the benchmarks share the n-gram: a stock phrase
+
+    def __str__(self) -> str:
+        what = f"{self.ngram!r}" if self.ngram else "the whole question"
+        return f"{self.benchmark} {self.question}: {what}"
+
+
+@dataclass
+class Index:
+    """Every n-gram of some benchmarks, and the first question that holds it."""
+
+    words: dict[str, int] = field(default_factory=dict)
+    units: dict[str, int] = field(default_factory=dict)
+    whole: dict[str, int] = field(default_factory=dict)
+    names: list[tuple[str, str]] = field(default_factory=list)
+    stock: set[str] = field(default_factory=set)
+
+    @classmethod
+    def build(cls, benchmarks: Iterable[Benchmark]) -> Index:
+        index = cls()
+        for benchmark in benchmarks:
+            for identity, text in zip(benchmark.ids, benchmark.questions, strict=True):
+                number = len(index.names)
+                index.names.append((benchmark.name, identity))
+                parts = units(text)
+                index.whole.setdefault("".join(parts), number)
+                for table, found in (
+                    (index.words, grams(paper_words(text))),
+                    (index.units, grams(parts)),
+                ):
+                    for gram in found:
+                        if table.setdefault(gram, number) != number:
+                            index.stock.add(gram)
+        return index
+
+    def find(self, question: str) -> Match | None:
+        """The strongest match of ``question``, or None.
+
+        A whole question before an n-gram, and an n-gram of one question before a stock phrase.
+        """
+        parts = units(question)
+        number = self.whole.get("".join(parts))
+        if number is not None:
+            return Match(*self.names[number], "", False)
+        stock = None
+        for table, words in ((self.words, paper_words(question)), (self.units, parts)):
+            for gram in grams(words):
+                number = table.get(gram)
+                if number is None:
+                    continue
+                if gram not in self.stock:
+                    return Match(*self.names[number], gram, False)
+                stock = stock or Match(*self.names[number], gram, True)
+        return stock
+
+
+def nearest(
+    questions: Sequence[str], benchmarks: Iterable[Benchmark], n: int = 3
+) -> list[tuple[float, str, str]]:
+    """For each question the benchmark question nearest to it, by the share of the question's runs
+    of ``n`` units that it holds: ``(share, "benchmark id", its text)``; share 0.0 and "" for none.
+
+    A help for the eye: what is near and was kept.
+    """
+    texts, names = [], []
+    holds: dict[str, list[int]] = {}
+    for benchmark in benchmarks:
+        for identity, text in zip(benchmark.ids, benchmark.questions, strict=True):
+            for gram in set(grams(units(text), n)):
+                holds.setdefault(gram, []).append(len(texts))
+            texts.append(text)
+            names.append(f"{benchmark.name} {identity}")
+    out = []
+    for question in questions:
+        mine = set(grams(units(question), n))
+        shared: dict[int, int] = {}
+        for gram in mine:
+            for number in holds.get(gram, ()):
+                shared[number] = shared.get(number, 0) + 1
+        if not shared:
+            out.append((0.0, "", ""))
+            continue
+        best = min(shared, key=lambda number: (-shared[number], number))
+        out.append((shared[best] / len(mine), names[best], texts[best]))
+    return out
+
+
+def summary(benchmarks: Iterable[Benchmark]) -> Mapping[str, str]:
+    """Name -> number of questions and source, for the data card."""
+    return {b.name: f"{len(b.questions)} questions from {b.source}" for b in benchmarks}
+
+
+__all__ = ["NGRAM", "Benchmark", "Index", "Match", "nearest", "summary"]
