@@ -13,7 +13,6 @@ from dataclasses import replace
 from s1_plugin.plan.hardware import Gpu
 from s1_plugin.plan.recipe import TARGETS, Recipe
 from s1_plugin.plan.shapes import Shape
-from s1_plugin.training import recompute
 
 #: Positions whose logits our loss holds at a time (s1_plugin/training/loss.py, CHUNK).
 LOSS_CHUNK = 2048
@@ -77,11 +76,22 @@ def checkpoint_per_token(shape: Shape, recipe: Recipe) -> int:
     return kept
 
 
+def layers_within(layers: int, tokens: int, per_token: float, budget: float) -> int:
+    """How many of ``layers`` keep the activations of a micro-batch.
+
+    Args:
+        tokens: of the micro-batch on this GPU.
+        per_token: bytes that one layer keeps per token.
+        budget: bytes for all of them.
+    """
+    return min(layers, int(budget // max(1.0, per_token * tokens)))
+
+
 def kept_layers(shape: Shape, recipe: Recipe, tokens: int) -> int:
     """Layers that are not recomputed in a micro-batch of ``tokens`` on this GPU."""
     if recipe.recompute == "none":
         return shape.layers
-    return recompute.kept_layers(shape.layers, tokens, of_layer(shape, recipe), recipe.keep)
+    return layers_within(shape.layers, tokens, of_layer(shape, recipe), recipe.keep)
 
 
 def kept(shape: Shape, recipe: Recipe, tokens: int) -> float:

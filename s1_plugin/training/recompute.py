@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from s1_plugin.console import say
+from s1_plugin.plan import memory
+from s1_plugin.plan.shapes import Shape
 
 
 def check(cfg: Mapping[str, Any]) -> None:
@@ -39,18 +41,6 @@ def check(cfg: Mapping[str, Any]) -> None:
         )
 
 
-def kept_layers(layers: int, tokens: int, per_token: float, budget: float) -> int:
-    """How many layers keep the activations of a micro-batch.
-
-    Args:
-        layers: of the model.
-        tokens: of the micro-batch on this GPU.
-        per_token: bytes that one layer keeps per token.
-        budget: bytes for all of them.
-    """
-    return min(layers, int(budget // max(1.0, per_token * tokens)))
-
-
 def install(trainer: Any, gigabytes: float, fused: bool) -> None:
     """Lets the last layers of each micro-batch keep their activations, up to ``gigabytes`` (1e9
     bytes) on each GPU.
@@ -61,9 +51,6 @@ def install(trainer: Any, gigabytes: float, fused: bool) -> None:
     Raises:
         ValueError: for a model whose layers cannot be left out one by one.
     """
-    from s1_plugin.plan import memory
-    from s1_plugin.plan.shapes import Shape
-
     causal = trainer.accelerator.unwrap_model(trainer.model)
     shape = Shape.from_config(causal.config.to_dict())
     per_token = memory.kept_per_token(shape, fused, product=False)
@@ -87,7 +74,7 @@ def use_budget(base: Any, per_token: float, budget: float) -> None:
         given = kwargs.get("input_ids", args[0] if args else None)
         # Under context parallelism this is what the rank has of the row.
         tokens = (kwargs["inputs_embeds"][..., 0] if given is None else given).numel()
-        kept = kept_layers(len(layers), tokens, per_token, budget)
+        kept = memory.layers_within(len(layers), tokens, per_token, budget)
         for number, layer in enumerate(layers):
             # The last ones: their activations are the first to be used up.
             layer.gradient_checkpointing = number < len(layers) - kept
