@@ -234,7 +234,7 @@ def test_after_a_fault_the_request_goes_on_where_it_was(encoder, faults, monkeyp
     assert lengths == sorted(lengths)
 
 
-def testretry_after_is_honoured(encoder):
+def test_retry_after_is_honoured(encoder):
     one = job(encoder, "1+2", 5)
     with hash_server(encoder) as server:
         server.faults.append(("status", 429, {"Retry-After": "1"}))
