@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from s1_plugin.data.words import NGRAM, grams, paper_words, units
+from s1_plugin.data.words import grams, paper_words, units
 
 
 class Benchmark(NamedTuple):
@@ -97,7 +97,8 @@ def nearest(
 
     A help for the eye: what is near and was kept.
     """
-    texts, names = [], []
+    texts: list[str] = []
+    names: list[str] = []
     holds: dict[str, list[int]] = {}
     for benchmark in benchmarks:
         for identity, text in zip(benchmark.ids, benchmark.questions, strict=True):
@@ -124,5 +125,3 @@ def summary(benchmarks: Iterable[Benchmark]) -> Mapping[str, str]:
     """Name -> number of questions and source, for the data card."""
     return {b.name: f"{len(b.questions)} questions from {b.source}" for b in benchmarks}
 
-
-__all__ = ["NGRAM", "Benchmark", "Index", "Match", "nearest", "summary"]

@@ -100,7 +100,8 @@ def ablation(
     left: dict[str, list[int]] = {}
     for row in every:
         left.setdefault(domains[row], []).append(row)
-    names, taken = sorted(left), []
+    names = sorted(left)
+    taken: list[Picked] = []
     while len(taken) < rows and names:
         name = names[rng.randrange(len(names))]
         mine = left[name]

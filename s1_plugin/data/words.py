@@ -9,7 +9,7 @@ import unicodedata
 NGRAM = 8
 
 # What changes how LaTeX looks in the file and not what it says: delimiters of formulas, spacing
-# commands, braces, sizes. `\(` and `\[` only where no `\` stands before (`\\[2pt]` is a line break).
+# commands, braces, sizes. `\(` and `\[` only where no `\` stands before (`\\[2pt]` breaks lines).
 _NOISE = re.compile(
     r"(?<!\\)\\[()\[\]]|\\[,;:!>\s]|[${}~]"
     r"|\\(?:quad|qquad|left|right|displaystyle|textstyle|limits|[bB]igg?[lr]?)(?![a-zA-Z])"

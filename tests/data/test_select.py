@@ -1,4 +1,4 @@
-"""The law of selection, by simulation: every p-value is of fixed seeds, so a failure is a change."""
+"""The law of selection, by simulation at fixed seeds: a p-value that fails is a change."""
 
 from __future__ import annotations
 
@@ -45,8 +45,7 @@ def test_first_draws_follow_the_law_over_domains_and_ranks():
     uniform, weighted, ranks = Counter(), Counter(), Counter()
     n = 4000
     for seed in range(n):
-        # Of two rows the first is drawn uniformly, the second (from 0.7 x 2 = 1.4: none) too;
-        # of one with a direct pick before it ... see the next test. Here: the first draw alone.
+        # The first draw of an untouched pool, and the first by the benchmarks' domains.
         first = select.s1(lengths, names, rows=1, seed=seed)[0]
         uniform[names[first.row]] += 1
         ranks[min(by_length[names[first.row]].index(first.row), 6)] += 1
