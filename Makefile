@@ -23,7 +23,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt eval_tasks/*
 	  f"Python 3.11 to 3.13 is needed, this is {sys.version.split()[0]}: make PYTHON=python3.11 …")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q $(PIP_ARGS) -c constraints.txt torch
-	$(BIN)/pip install -q $(PIP_ARGS) -c constraints.txt -e '.[train,eval,dev]'
+	$(BIN)/pip install -q $(PIP_ARGS) -c constraints.txt -e '.[train,eval,distill,dev]'
 	touch $@
 
 demo: setup  ## train the nano model, evaluate it under budget forcing, draw the curve

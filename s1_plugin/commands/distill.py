@@ -1,0 +1,343 @@
+"""`s1 distill QUESTIONS --out FOLDER`: from questions to traces, by a teacher that thinks aloud."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from s1_plugin.data.distill import Settings
+    from s1_plugin.data.ledger import Contents
+    from s1_plugin.data.questions import Question, Questions
+
+_FILE = "traces.jsonl"
+
+
+def _object(ctx: click.Context, option: click.Parameter, text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise click.BadParameter(f"is not JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise click.BadParameter('is no JSON object, such as {"reasoning_effort": "high"}')
+    return found
+
+
+@click.command()
+@click.argument("questions")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help=f"Folder for {_FILE} and the data card; given again, the run goes on there.",
+)
+@click.option(
+    "--teacher",
+    default="deepseek-reasoner",
+    show_default=True,
+    help="The model's name at --base-url, or vllm:FOLDER for a model in this process.",
+)
+@click.option(
+    "--base-url",
+    default="https://api.deepseek.com/v1",
+    show_default=True,
+    help="An OpenAI-compatible address.",
+)
+@click.option(
+    "--key-env",
+    metavar="NAME",
+    help="The environment variable with the key. Not given: DEEPSEEK_API_KEY or GEMINI_API_KEY at "
+    "their hosts, else OPENAI_API_KEY.",
+)
+@click.option(
+    "--format",
+    "fmt",
+    help="The model's own format (s1, think-tags), asked through /completions: for models of ours "
+    "and others whose delimiters a chat endpoint hides. vllm: always does that, by default in "
+    "think-tags.",
+)
+@click.option(
+    "--tokenizer",
+    help="Folder or hub id: for --format the model's own; else it counts for --dry-run.",
+)
+@click.option("--question-field", default="question", show_default=True, help="Its column.")
+@click.option("--split", default="train", show_default=True, help="Of a hub data set.")
+@click.option("--samples", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--max-tokens", type=click.IntRange(min=1), default=32768, show_default=True)
+@click.option("--temperature", type=click.FloatRange(min=0), help="Not given: the teacher's own.")
+@click.option("--top-p", type=click.FloatRange(min=0, max=1, min_open=True))
+@click.option("--seed", type=int, help="Of the first sample; each further one adds 1.")
+@click.option(
+    "--extra",
+    default="{}",
+    metavar="JSON",
+    callback=_object,
+    help='More for the body of each request, such as {"reasoning_effort": "high"}.',
+)
+@click.option(
+    "--engine-args",
+    default="{}",
+    metavar="JSON",
+    callback=_object,
+    help='For vllm:, such as {"tensor_parallel_size": 8, "data_parallel_size": 2}.',
+)
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 1000),
+    default=32,
+    show_default=True,
+    help="Requests at a time.",
+)
+@click.option(
+    "--tokens-per-minute", type=click.IntRange(min=1), help="Prompts and replies together."
+)
+@click.option(
+    "--retries",
+    type=click.IntRange(min=0),
+    default=8,
+    show_default=True,
+    help="How often one question is asked again after failures.",
+)
+@click.option(
+    "--patience",
+    type=click.FloatRange(min=0, min_open=True),
+    default=900.0,
+    show_default=True,
+    help="Seconds: no question is retried for longer, and if nothing at all comes for so long, "
+    "the run stops.",
+)
+@click.option(
+    "--stall",
+    type=click.FloatRange(min=0, min_open=True),
+    default=300.0,
+    show_default=True,
+    help="Seconds of silence after which a connection counts as lost.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=3600.0,
+    show_default=True,
+    help="Seconds for a whole reply.",
+)
+@click.option("--price-in", type=click.FloatRange(min=0), help="Dollars per million tokens.")
+@click.option("--price-out", type=click.FloatRange(min=0), help="Of replies, thinking included.")
+@click.option(
+    "--expect-tokens",
+    type=click.IntRange(min=1),
+    help="Tokens of a reply, for the forecast. Not given: the mean of the replies that are there, "
+    "else 4,700, the mean of s1K.",
+)
+@click.option("--dry-run", is_flag=True, help="Price the job; ask nothing, write nothing.")
+def distill(questions: str, out: Path, dry_run: bool, **options: Any) -> None:
+    """Ask a teacher every one of QUESTIONS, and write down how it thinks.
+
+    \b
+    export DEEPSEEK_API_KEY=…
+    s1 distill questions.jsonl --out traces --dry-run --price-in 0.55 --price-out 2.19
+    s1 distill questions.jsonl --out traces
+    s1 distill OWNER/NAME --out traces --teacher vllm:deepseek-ai/DeepSeek-R1-Distill-Qwen-32B
+
+    QUESTIONS is a .jsonl or .parquet file or a data set of the hub, with a column `question`.
+    Every question is answered exactly once, also after a kill: give the same command again.
+    Before it starts it names what the teacher's terms say about training on its output.
+    See docs/distill.md.
+    """
+    from s1_plugin.data.ledger import LedgerError
+    from s1_plugin.data.limits import Hopeless
+
+    try:
+        code = asyncio.run(_distill(questions, out, dry_run, options))
+    except ImportError as error:
+        raise click.ClickException(f"{error}: pip install 's1-plugin[distill]'") from None
+    except (ValueError, OSError, Hopeless, LedgerError) as error:
+        raise click.ClickException(str(error)) from None
+    sys.exit(code)
+
+
+async def _distill(source: str, out: Path, dry_run: bool, options: dict[str, Any]) -> int:
+    from s1_plugin.console import say
+    from s1_plugin.data import cost, teacher_card, terms
+    from s1_plugin.data import distill as run
+    from s1_plugin.data.ledger import Contents, Ledger
+    from s1_plugin.data.questions import Questions
+
+    _check(options)
+    asked = run.Asked("", *(options[n] for n in ("max_tokens", "temperature", "top_p", "seed")))
+    local = options["teacher"].startswith("vllm:")
+    fmt = options["fmt"] or ("think-tags" if local else "chat")
+    parameters = {"format": fmt, "max_tokens": asked.max_tokens, **asked.sampling()}
+    if options["extra"]:
+        parameters["extra"] = options["extra"]
+    settings = run.Settings(
+        asked,
+        json.dumps(parameters, sort_keys=True),
+        prices=cost.Prices(options["price_in"], options["price_out"]),
+        expected_tokens=options["expect_tokens"],
+        **{
+            name: options[name]
+            for name in (
+                *("samples", "concurrency", "tokens_per_minute"),
+                *("retries", "patience", "timeout"),
+            )
+        },
+    )
+    teacher = _teacher(options, fmt, local)
+    asking = Questions(source, options["question_field"], options["split"])
+    path = out / _FILE
+    say(terms.sentence(terms.of(teacher.name, teacher.host), teacher.host))
+    if dry_run:
+        _forecast(asking, teacher.name, settings, Contents(path), options["tokenizer"])
+        return 0
+    if not local:
+        teacher.check_key()
+    ledger = Ledger(path)
+    try:
+        left, prompt, reply, total = _forecast(
+            asking, teacher.name, settings, ledger.contents, options["tokenizer"]
+        )
+        if not left:
+            say(f"{path}: every question is there; nothing to ask")
+            return 0
+        teacher_card.write(ledger, source, (teacher.name, teacher.host))
+        async with teacher:
+            going = run.Run(teacher, ledger, settings, (prompt, reply))
+            todo = run.jobs(asking, teacher.name, settings, ledger.contents.done)
+            try:
+                counts = await going.over(todo, total, total - left)
+            finally:
+                _summary(going, path)
+        return int(going.held > 0 or counts.stopped)
+    finally:
+        await ledger.close()
+        teacher_card.write(ledger, source, (teacher.name, teacher.host))
+
+
+def _check(options: dict[str, Any]) -> None:
+    from s1_plugin.formats import get_format
+
+    if options["fmt"]:
+        get_format(options["fmt"])
+    if options["samples"] > 1 and options["temperature"] == 0:
+        raise ValueError("--samples over 1 at --temperature 0 are all the same; raise one")
+    if (options["price_in"] is None) != (options["price_out"] is None):
+        raise ValueError("give both --price-in and --price-out, or neither")
+
+
+def _teacher(options: dict[str, Any], fmt: str, local: bool) -> Any:
+    from s1_plugin.formats import get_format
+
+    name = options["teacher"]
+    if local:
+        from s1_plugin.data.offline import Engine
+
+        if options["extra"] or options["key_env"]:
+            raise ValueError("--extra and --key-env are for servers; vllm: takes --engine-args")
+        return Engine(name.removeprefix("vllm:"), get_format(fmt), options["engine_args"])
+    if options["engine_args"]:
+        raise ValueError("--engine-args are for --teacher vllm:FOLDER; a server takes --extra")
+    from s1_plugin.data.teachers import Server
+
+    how: dict[str, Any] = {}
+    if options["fmt"]:
+        if not options["tokenizer"]:
+            raise ValueError(
+                "--format writes the prompt itself: name the model's --tokenizer (folder or hub id)"
+            )
+        from transformers import AutoTokenizer
+
+        from s1_plugin.data.offline import prompt_ids
+        from s1_plugin.encoding import TextEncoder
+
+        encoder = TextEncoder(AutoTokenizer.from_pretrained(options["tokenizer"]))
+        how = {
+            "fmt": get_format(fmt),
+            "prompt": lambda text: prompt_ids(encoder, text, get_format(fmt)),
+        }
+    return Server(
+        name,
+        options["base_url"],
+        key_variable=options["key_env"],
+        extra=options["extra"],
+        stall=options["stall"],
+        **how,
+    )
+
+
+def _forecast(
+    asking: Questions, teacher: str, settings: Settings, contents: Contents, tokenizer: str | None
+) -> tuple[int, float, float, int]:
+    """Says what is left to do and what it will cost; returns rows left, tokens of a prompt and of a
+    reply, and rows in all."""
+    from s1_plugin.console import say
+    from s1_plugin.data import cost
+    from s1_plugin.data import distill as run
+
+    count, how = cost.counter(tokenizer)
+    total = left = 0
+    prompts = 0.0
+    given = 0
+
+    def counted() -> Iterator[Question]:
+        nonlocal given
+        for given, question in enumerate(asking, 1):  # noqa: B007
+            yield question
+
+    for job in run.jobs(counted(), teacher, settings):
+        total += 1
+        if job.key not in contents.done:
+            left += 1
+            prompts += count(job.question.text)
+    twice = given * settings.samples - total
+    reply, whence = run.expected_tokens(settings, contents)
+    replies = left * reply
+    say(
+        f"{given:,} questions × {settings.samples} samples"
+        + (f", {twice:,} rows left out as the same question stands there before" if twice else "")
+        + f": {total - left:,} are there, {left:,} to ask of {teacher}"
+    )
+    if left:
+        price = cost.money(settings.prices.dollars(prompts, replies))
+        minutes = (prompts + replies) / (settings.tokens_per_minute or 1)
+        say(
+            f"about {prompts:,.0f} tokens of prompts ({how}) and {replies:,.0f} of replies "
+            f"({reply:,.0f} each: {whence}): {price}"
+            + (" (--price-in, --price-out)" if settings.prices.prompt is None else "")
+            + (f"; {minutes:,.0f} minutes at that rate" if settings.tokens_per_minute else "")
+        )
+    return left, prompts / max(left, 1), reply, total
+
+
+def _summary(going: Any, path: Path) -> None:
+    from s1_plugin.console import say
+    from s1_plugin.data import cost
+
+    counts, prices = going.counts, going.settings.prices
+    statuses = ", ".join(f"{n:,} {status}" for status, n in counts.statuses.most_common())
+    spent = prices.dollars(counts.prompt_tokens, counts.completion_tokens)
+    say(
+        f"{path}: {counts.rows:,} rows written ({statuses or 'none'}); "
+        f"{counts.prompt_tokens:,} tokens of prompts and {counts.completion_tokens:,} of replies"
+        + (f": {cost.money(spent)}" if spent is not None else "")
+    )
+    if counts.failures:
+        kinds = ", ".join(f"{n:,} × {kind}" for kind, n in counts.failures.most_common(8))
+        say(f"asked again {counts.failures.total():,} times: {kinds}")
+    if counts.lost:
+        say(
+            f"{counts.lost:,} attempts broke off after something had come: the teacher may have "
+            "charged for them, which is not in the sum"
+        )
+    if counts.rows and not counts.completion_tokens:
+        say("the server tells no token counts, so nothing can be said about the cost")
+    if going.held:
+        say(
+            f"{going.held:,} questions failed and are not in the ledger, as nothing was answered "
+            "after them; the same command asks them again"
+        )

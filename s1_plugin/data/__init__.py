@@ -1,0 +1,1 @@
+"""From questions to training data: distil a teacher, curate what it wrote."""

@@ -1,0 +1,371 @@
+"""The run itself: every question and sample exactly once, from many workers into one ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+from s1_plugin import __version__
+from s1_plugin.console import say
+from s1_plugin.data.cost import EXPECTED_TOKENS, Prices, money
+from s1_plugin.data.ledger import Contents, Ledger
+from s1_plugin.data.limits import Breaker, Hopeless, Pace, pause
+from s1_plugin.data.questions import Question
+from s1_plugin.data.replies import Reply
+from s1_plugin.data.teachers import Asked, Teacher
+from s1_plugin.forcing.http import Refused, Unavailable
+
+#: Seconds between two looks at the bar, and kinds of failure that are said as they come.
+_EVERY, _SAID = 0.5, 5
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is asked, and how hard; see `s1 distill --help`."""
+
+    asked: Asked
+    parameters: str
+    samples: int = 1
+    concurrency: int = 32
+    tokens_per_minute: int | None = None
+    retries: int = 8
+    patience: float = 900.0
+    timeout: float = 3600.0
+    prices: Prices = field(default_factory=Prices)
+    expected_tokens: int | None = None
+
+
+class Job(NamedTuple):
+    """A question, the number of its sample, and the key of its row."""
+
+    question: Question
+    sample: int
+    key: str
+
+
+def key_of(question: str, teacher: str, parameters: str, sample: int) -> str:
+    """The same for the same question, teacher, parameters and sample; otherwise another."""
+    what = json.dumps([question, teacher, parameters, sample])
+    return hashlib.blake2b(what.encode(), digest_size=16).hexdigest()
+
+
+def jobs(
+    questions: Iterable[Question], teacher: str, settings: Settings, done: Iterable[str] = ()
+) -> Iterator[Job]:
+    """What is to be asked: each key once, none of ``done`` (which is taken as it is now)."""
+    seen = set(done)
+    for question in questions:
+        for sample in range(settings.samples):
+            key = key_of(question.text, teacher, settings.parameters, sample)
+            if key not in seen:
+                seen.add(key)
+                yield Job(question, sample, key)
+
+
+@dataclass
+class Counts:
+    """What came of a run. ``lost`` are attempts that broke off after something had come: they may
+    have been paid, and no ledger knows what for."""
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
+    lost: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    stopped: bool = False
+
+    @property
+    def rows(self) -> int:
+        return self.statuses.total()
+
+
+class _Stopped(Exception):
+    """No more is to be asked."""
+
+
+class Run:
+    """One run over ``todo``.
+
+    Args:
+        teacher: entered.
+        ledger: open.
+        expected: prompt tokens per question, and tokens of a reply before any has come.
+    """
+
+    def __init__(
+        self, teacher: Teacher, ledger: Ledger, settings: Settings, expected: tuple[float, float]
+    ) -> None:
+        self.teacher, self.ledger, self.settings = teacher, ledger, settings
+        self.counts = Counts()
+        self._expected = expected
+        self._pace = Pace(settings.tokens_per_minute)
+        # As many again as are under way: the first to end are those that fail at once.
+        self._breaker = Breaker(settings.patience, max(20, 2 * settings.concurrency))
+        self._closed_until = 0.0  # all heed one Retry-After
+        self._held: list[dict[str, Any]] = []
+        self._stopping = asyncio.Event()
+        self._hopeless: Hopeless | None = None
+
+    async def over(self, todo: Iterator[Job], total: int, before: int) -> Counts:
+        """Asks everything; ``before`` of ``total`` rows were there already.
+
+        The first ctrl-C lets the replies under way come to their end, as they are paid for.
+
+        Raises:
+            Hopeless: if asking on is no use; what is paid for is on disk.
+            LedgerError: if the disk does not take it.
+        """
+        loop = asyncio.get_running_loop()
+        heeded = (signal.SIGINT, signal.SIGTERM)
+        for name in heeded:
+            with suppress(NotImplementedError, ValueError, RuntimeError):  # not in a thread
+                loop.add_signal_handler(name, self._stop)
+        with tqdm(
+            total=total, initial=before, desc="distil", unit=" replies", smoothing=0
+        ) as self._bar:
+            self._began = self._shown = time.monotonic()
+            workers = [
+                asyncio.create_task(self._work(todo)) for _ in range(self.settings.concurrency)
+            ]
+            try:
+                await asyncio.gather(*workers)
+                if self._hopeless:
+                    raise self._hopeless
+                if self.counts.rows:  # the teacher works: it was these questions
+                    await self._write_held()
+            finally:
+                for worker in workers:
+                    worker.cancel()
+                await asyncio.gather(*workers, return_exceptions=True)
+                for name in heeded:
+                    with suppress(NotImplementedError, ValueError, RuntimeError):
+                        loop.remove_signal_handler(name)
+        self.counts.stopped = self._stopping.is_set()
+        return self.counts
+
+    @property
+    def held(self) -> int:
+        """Questions that failed for good and are not in the ledger."""
+        return len(self._held)
+
+    def _stop(self) -> None:
+        if self._stopping.is_set():
+            raise KeyboardInterrupt
+        self._stopping.set()
+        say("stopping: the replies under way come to their end; once more stops at once")
+
+    async def _work(self, todo: Iterator[Job]) -> None:
+        try:
+            for job in todo:
+                await self._settle(job)
+        except _Stopped:
+            return
+        except Hopeless as error:  # what the others have under way is paid for: let it come
+            self._hopeless = self._hopeless or error
+            self._stopping.set()
+
+    async def _settle(self, job: Job) -> None:
+        """Asks, and writes down what comes."""
+        if self._stopping.is_set():
+            raise _Stopped
+        row = await self._answer(job)
+        status, reason = row["status"], row["reason"]
+        if status == "error":
+            # Whether it is the question's fault shows when another is answered.
+            self._held.append(row)
+        else:
+            await self._write(row)
+            await self._write_held()
+        self._breaker.ended(status, reason)
+
+    async def _write_held(self) -> None:
+        held, self._held = self._held, []
+        for row in held:
+            await self._write(row)
+
+    async def _write(self, row: dict[str, Any]) -> None:
+        await self.ledger.add(row)
+        counts = self.counts
+        counts.statuses[row["status"]] += 1
+        counts.prompt_tokens += row["prompt_tokens"]
+        counts.completion_tokens += row["completion_tokens"]
+        self._bar.update()
+        self._show()
+
+    # -- one question ---------------------------------------------------------------------------
+
+    async def _answer(self, job: Job) -> dict[str, Any]:
+        """The row of ``job``.
+
+        Raises:
+            _Stopped: if the run was stopped before there was one.
+        """
+        began, failures, first = time.monotonic(), 0, 0.0
+        asked = self.settings.asked
+        if asked.seed is not None:
+            asked = replace(asked, seed=asked.seed + job.sample)
+        asked = replace(asked, question=job.question.text)
+        while True:
+            try:
+                reply = await self._attempt(asked)
+            except Refused as refusal:
+                status = "refused" if refusal.status == 451 else "error"
+                return self._row(job, began, failures + 1, status, str(refusal))
+            except Unavailable as failure:
+                failures += 1
+                first = first or time.monotonic()
+                self._note(str(failure))
+                asked_for = failure.retry_after or 0.0
+                if asked_for > self.settings.patience:
+                    raise Hopeless(
+                        f"the teacher asks for a pause of {asked_for:.0f} s, longer than "
+                        f"--patience {self.settings.patience:.0f}: {failure}; come back then"
+                    ) from None
+                spent = time.monotonic() - first
+                if failures > self.settings.retries or spent > self.settings.patience:
+                    why = f"given up after {failures} attempts in {spent:.0f} s: {failure}"
+                    return self._row(job, began, failures, "error", why)
+                self._closed_until = max(self._closed_until, time.monotonic() + asked_for)
+                await self._sleep(pause(failures))
+            else:
+                return self._row(job, began, failures + 1, *reply.status(), reply)
+
+    async def _attempt(self, asked: Asked) -> Reply:
+        while (left := self._closed_until - time.monotonic()) > 0:
+            await self._sleep(left)
+        expected = self._expected[0] + self._mean()
+        while left := self._pace.wait(expected):
+            await self._sleep(min(left, 1.0))
+        heard = 0
+
+        def hear() -> None:
+            nonlocal heard
+            heard += 1
+            self._breaker.alive()
+
+        try:
+            reply = await asyncio.wait_for(self.teacher.ask(asked, hear), self.settings.timeout)
+        except asyncio.TimeoutError:
+            self.counts.lost += bool(heard)
+            raise Unavailable(
+                f"no whole reply within --timeout {self.settings.timeout:g} s"
+            ) from None
+        except Unavailable:
+            self.counts.lost += bool(heard)
+            if not heard:  # nothing was generated
+                self._pace.settle(expected, 0)
+            raise
+        self._pace.settle(expected, reply.prompt_tokens + reply.completion_tokens or expected)
+        return reply
+
+    async def _sleep(self, seconds: float) -> None:
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        if self._stopping.is_set():
+            raise _Stopped
+
+    def _note(self, why: str) -> None:
+        known = len(self.counts.failures)
+        kind = why.split(":")[0]
+        self.counts.failures[kind] += 1
+        if known < _SAID and len(self.counts.failures) > known:
+            self._bar.clear()
+            say(f"asking again after: {why}")
+        self._breaker.failed(why)
+        self._show()
+
+    def _row(
+        self,
+        job: Job,
+        began: float,
+        attempts: int,
+        status: str,
+        reason: str,
+        reply: Reply | None = None,
+    ) -> dict[str, Any]:
+        """A line of the ledger. Only an ``ok`` row has a trace under the names that training reads;
+        what else was paid for stands under ``partial_…``."""
+        found = reply or Reply("", "", "")
+        good = status == "ok"
+        return {
+            "key": job.key,
+            "status": status,
+            "reason": reason,
+            "id": job.question.id,
+            "question": job.question.text,
+            "solution": job.question.solution,
+            "source_type": job.question.source_type,
+            "metadata": job.question.metadata,
+            "sample": job.sample,
+            "thinking_trajectories": [found.thinking] if good else [],
+            "attempt": found.answer if good else "",
+            "partial_thinking": "" if good else found.thinking,
+            "partial_attempt": "" if good else found.answer,
+            "teacher": self.teacher.name,
+            "served_as": found.served_as,
+            "host": self.teacher.host,
+            "parameters": self.settings.parameters,
+            "prompt_sha256": hashlib.sha256(job.question.text.encode()).hexdigest(),
+            "finish_reason": found.finish,
+            "prompt_tokens": found.prompt_tokens,
+            "completion_tokens": found.completion_tokens,
+            "reasoning_tokens": found.reasoning_tokens,
+            "attempts": attempts,
+            "seconds": round(time.monotonic() - began, 3),
+            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "s1_plugin": __version__,
+        }
+
+    # -- how far --------------------------------------------------------------------------------
+
+    def _mean(self) -> float:
+        """Tokens of a reply: of those that came, else what was expected."""
+        if self.counts.completion_tokens:
+            return self.counts.completion_tokens / self.counts.rows
+        return self._expected[1]
+
+    def _show(self) -> None:
+        now = time.monotonic()
+        if now - self._shown < _EVERY:
+            return
+        self._shown = now
+        counts, prices = self.counts, self.settings.prices
+        said = [f"{counts.completion_tokens / (now - self._began):,.0f} tokens/s"]
+        spent = prices.dollars(counts.prompt_tokens, counts.completion_tokens)
+        if spent is not None and counts.rows:
+            to_come = spent / counts.rows * (self._bar.total - self._bar.n)
+            said.append(f"{money(spent)} so far, {money(to_come)} to come")
+        bad = counts.rows - counts.statuses["ok"]
+        if bad:
+            said.append(f"{bad} without a trace")
+        if again := counts.failures.total():
+            said.append(f"{again} retries")
+        self._bar.set_postfix_str(", ".join(said))
+
+
+def expected_tokens(settings: Settings, contents: Contents) -> tuple[float, str]:
+    """Tokens of a reply, and where that number comes from."""
+    if settings.expected_tokens is not None:
+        return settings.expected_tokens, "--expect-tokens"
+    paid = [
+        counter
+        for (_, _, parameters, status), counter in contents.tally.items()
+        if parameters == settings.parameters and status != "error"
+    ]
+    tokens, rows = (
+        sum(counter[name] for counter in paid) for name in ("completion_tokens", "rows")
+    )
+    if tokens:
+        return tokens / rows, f"the mean of the {rows:,} replies that are there"
+    return EXPECTED_TOKENS, "the mean of s1K; --expect-tokens says another"

@@ -1,0 +1,103 @@
+"""A teacher in this process: vLLM, on as many GPUs and nodes as it and Ray serve.
+
+Its asynchronous engine is asked as a server is, one request per question, so the same ledger,
+limits and bar serve both, and every reply is on disk as soon as it is whole: no batch waits for
+its longest trace.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from itertools import count
+from typing import Any
+
+from s1_plugin.data.limits import Hopeless
+from s1_plugin.data.replies import Reply, split_format
+from s1_plugin.data.teachers import Asked
+from s1_plugin.encoding import TextEncoder
+from s1_plugin.forcing.http import Refused
+from s1_plugin.formats import TraceFormat
+
+
+class Engine:
+    """The model in ``path`` (a folder or hub id).
+
+    Args:
+        fmt: in which the model thinks.
+        arguments: of vLLM's ``AsyncEngineArgs``, such as ``tensor_parallel_size``.
+    """
+
+    host = "local"
+
+    def __init__(self, path: str, fmt: TraceFormat, arguments: Mapping[str, Any]) -> None:
+        self.name = path
+        self._fmt, self._arguments, self._number = fmt, dict(arguments), count()
+
+    async def __aenter__(self) -> Engine:
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+        try:
+            from vllm import AsyncEngineArgs
+            from vllm.v1.engine.async_llm import AsyncLLM
+        except ImportError as error:
+            raise Hopeless(
+                f"--teacher vllm:{self.name} needs vLLM ({error}): pip install 's1-plugin[vllm]' "
+                "into an environment of its own"
+            ) from None
+        try:
+            arguments = AsyncEngineArgs(model=self.name, **self._arguments)
+            self._engine = AsyncLLM.from_engine_args(arguments)
+        except Exception as error:  # whatever it is, no question can be asked
+            raise Hopeless(
+                f"vLLM cannot load {self.name}: {type(error).__name__}: {error}; change "
+                "--engine-args, or name a model that it serves"
+            ) from None
+        self._encoder = TextEncoder(self._engine.get_tokenizer())
+        self._defaults = arguments.create_model_config().get_diff_sampling_param()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._engine.shutdown()
+
+    async def ask(self, asked: Asked, heard: Callable[[], None]) -> Reply:
+        """See `Teacher.ask`."""
+        from vllm import SamplingParams, TokensPrompt
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        stops = [self._encoder.control_id(stop) for stop in self._fmt.stop]
+        how = SamplingParams(
+            **{
+                **self._defaults,
+                **asked.sampling(),
+                "max_tokens": asked.max_tokens,
+                "stop_token_ids": [stop for stop in stops if stop is not None],
+                "skip_special_tokens": False,
+                "spaces_between_special_tokens": False,
+            }
+        )
+        prompt = TokensPrompt(prompt_token_ids=prompt_ids(self._encoder, asked.question, self._fmt))
+        last: Any = None
+        try:
+            async for output in self._engine.generate(prompt, how, f"s1-{next(self._number)}"):
+                heard()
+                last = output
+        except EngineDeadError as error:
+            raise Hopeless(f"vLLM's engine died: {error}; see its log above") from None
+        except ValueError as error:  # too long a prompt
+            raise Refused(str(error)) from None
+        (done,) = last.outputs
+        thinking, answer = split_format(done.text, self._fmt)
+        return Reply(
+            thinking=thinking,
+            answer=answer,
+            finish=str(done.finish_reason),
+            served_as=self.name,
+            prompt_tokens=len(last.prompt_token_ids),
+            completion_tokens=len(done.token_ids),
+        )
+
+
+def prompt_ids(encoder: TextEncoder, question: str, fmt: TraceFormat) -> list[int]:
+    """The chat prompt with the thinking begun; the question never becomes control tokens."""
+    pieces = encoder.prompt_pieces(question, fmt)
+    return encoder.encode(pieces) + encoder.scaffold_ids(fmt.think_start)

@@ -1,0 +1,138 @@
+"""The questions to ask: JSONL, parquet, or a data set of the hub; read anew for every pass, so that
+memory stays flat."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from s1_plugin.evaluation.jsonl import RowError
+from s1_plugin.evaluation.jsonl import rows as jsonl_rows
+
+#: Columns that are kept under a name of their own, with the names they may come under.
+_SOLUTION, _SOURCE = ("solution", "answer"), ("source_type", "source")
+
+
+class Question(NamedTuple):
+    """A question and what came with it.
+
+    ``metadata`` is the JSON of all other columns, as in s1K's column of that name.
+    """
+
+    text: str
+    id: str
+    solution: str
+    source_type: str
+    metadata: str
+
+
+class Questions:
+    """The questions of ``source``; every iteration reads them from the start.
+
+    Args:
+        source: a ``.jsonl`` or ``.parquet`` file, or a hub id such as ``simplescaling/s1K``.
+        field: the column that holds the question.
+        split: of a hub data set.
+
+    Raises:
+        ValueError: naming the source, and the row and field where there is one, with the remedy.
+    """
+
+    def __init__(self, source: str, field: str = "question", split: str = "train") -> None:
+        self.source, self.field = source, field
+        path = Path(source)
+        self._dataset: Any = None
+        if path.is_file():
+            if path.suffix not in (".jsonl", ".parquet"):
+                raise ValueError(f"{source}: is no .jsonl and no .parquet file; convert it to one")
+        elif path.exists() or path.suffix in (".jsonl", ".parquet") or source.count("/") != 1:
+            raise ValueError(
+                f"{source}: no such file; name a .jsonl or .parquet file, or a data set of the hub "
+                "as OWNER/NAME"
+            )
+        else:
+            self._dataset = _from_hub(source, split)
+
+    def __iter__(self) -> Iterator[Question]:
+        found = False
+        for where, row in self._rows():
+            found = True
+            yield self._question(where, row)
+        if not found:
+            raise RowError(f"{self.source}: no rows; give it one question per row")
+
+    def _rows(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        path = Path(self.source)
+        if self._dataset is not None:
+            for number, row in enumerate(self._dataset):
+                yield f"{self.source}, row {number}", row
+        elif path.suffix == ".jsonl":
+            yield from jsonl_rows(path, f"the question under {self.field!r}")
+        else:
+            yield from _parquet(path)
+
+    def _question(self, where: str, row: Mapping[str, Any]) -> Question:
+        text = row.get(self.field)
+        if not isinstance(text, str) or not text.strip():
+            what = "is missing" if text is None else "holds no text"
+            raise RowError(
+                f"{where}: field {self.field!r} {what} (the row has {sorted(row)}); fill it in, or "
+                "name the right column with --question-field"
+            )
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise RowError(
+                f"{where}: field {self.field!r} holds half a surrogate pair; mend or remove the row"
+            ) from None
+        solution, source = _first(row, _SOLUTION), _first(row, _SOURCE)
+        used = {self.field, "id", solution[0], source[0]}
+        rest = {name: value for name, value in row.items() if name not in used}
+        return Question(
+            text,
+            "" if row.get("id") is None else str(row["id"]),
+            solution[1],
+            source[1],
+            json.dumps(rest, ensure_ascii=False, default=str) if rest else "",
+        )
+
+
+def _first(row: Mapping[str, Any], names: Sequence[str]) -> tuple[str, str]:
+    for name in names:
+        if row.get(name) is not None:
+            return name, str(row[name])
+    return "", ""
+
+
+def _parquet(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    try:
+        from pyarrow import ArrowInvalid
+        from pyarrow.parquet import ParquetFile
+    except ImportError:
+        raise ValueError(
+            f"{path}: parquet needs pyarrow: pip install 's1-plugin[distill]'"
+        ) from None
+    number = 0
+    try:
+        with ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=1024):
+                for row in batch.to_pylist():
+                    yield f"{path}, row {number}", row
+                    number += 1
+    except ArrowInvalid as error:
+        raise RowError(f"{path}: is no whole parquet file ({error}); write it again") from None
+
+
+def _from_hub(name: str, split: str) -> Any:
+    try:
+        import datasets
+    except ImportError:
+        raise ValueError(
+            f"{name}: data sets of the hub need `datasets`: pip install 's1-plugin[distill]'"
+        ) from None
+    try:
+        return datasets.load_dataset(name, split=split)
+    except Exception as error:  # the hub, the network, the name, the split: it says which
+        raise ValueError(f"{name}: cannot be loaded: {type(error).__name__}: {error}") from None

@@ -1,0 +1,73 @@
+"""What a teacher wrote: its thinking told from its answer, and whether that makes a trace."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from s1_plugin.formats import TraceFormat
+
+#: How a row of the ledger can have ended. Only ``ok`` rows are traces.
+STATUSES = ("ok", "truncated", "empty", "refused", "no_thinking", "error")
+
+#: ``<think>`` of R1 and its like without a reasoning parser, ``<thought>`` of Gemini's
+#: OpenAI-compatible address. Templates of R1 open the tag themselves, so the first may be missing.
+_TAGS = re.compile(r"\s*(?:<(?:think|thought)>)?(?P<thinking>.*?)</(?:think|thought)>", re.DOTALL)
+_OPENED = re.compile(r"\s*<(?:think|thought)>")
+#: Gemini marks its thoughts and leaves the tags at their edges.
+_EDGES = re.compile(r"\A\s*</?(?:think|thought)>|</?(?:think|thought)>\s*\Z")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A whole reply.
+
+    Attributes:
+        finish: why it ended: "stop", "length", "content_filter", or what the server calls it.
+        served_as: what the server calls the model.
+        prompt_tokens, completion_tokens: as the server counts them; 0 if it does not.
+        reasoning_tokens: the part of ``completion_tokens`` that is thinking, where it is told.
+        refusal: the teacher's words, where the server marks a refusal.
+    """
+
+    thinking: str
+    answer: str
+    finish: str
+    served_as: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int | None = None
+    refusal: str = ""
+
+    def status(self) -> tuple[str, str]:
+        """One of `STATUSES`, and the reason where it is not ``ok``."""
+        if self.finish == "content_filter" or self.refusal:
+            return "refused", self.refusal or "the server's content filter"
+        if self.finish == "length":
+            part = "answer" if self.answer else "thinking"
+            return "truncated", f"cut at the token limit, in the {part}; raise --max-tokens"
+        if not self.answer:
+            what = "thinking without an answer" if self.thinking else "no text at all"
+            return "empty", what
+        if not self.thinking:
+            return "no_thinking", "an answer without thinking"
+        return "ok", ""
+
+
+def split_tags(text: str, reasoning: str) -> tuple[str, str]:
+    """Thinking and answer of a chat reply: of the server's two channels, or of tags in the text."""
+    if reasoning.strip():
+        return _EDGES.sub("", reasoning).strip(), _EDGES.sub("", text).strip()
+    match = _TAGS.match(text)
+    if match:
+        return match["thinking"].strip(), text[match.end() :].strip()
+    opened = _OPENED.match(text)
+    return (text[opened.end() :].strip(), "") if opened else ("", text.strip())
+
+
+def split_format(text: str, fmt: TraceFormat) -> tuple[str, str]:
+    """Thinking and answer of text that goes on after ``fmt.think_start``."""
+    thinking, found, answer = text.partition(fmt.answer_start)
+    for end in fmt.stop:
+        answer = answer.partition(end)[0]
+    return thinking.strip(), answer.strip() if found else ""

@@ -1,0 +1,300 @@
+"""Teachers behind an HTTP address, through OpenAI's client: one attempt at one question.
+
+Replies are streamed, so that a teacher may think for as long as it likes and a stall still shows.
+The client's own retries are off: ours are counted. The key comes from an environment variable and
+goes into the request's header, nowhere else: every message that leaves here is scrubbed of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from s1_plugin.console import printable
+from s1_plugin.data.limits import Hopeless
+from s1_plugin.data.replies import Reply, split_format, split_tags
+from s1_plugin.forcing.http import Refused, Unavailable, retry_after
+from s1_plugin.formats import TraceFormat
+
+#: Where the key is by default, by the address's host.
+_KEYS = {
+    "api.deepseek.com": "DEEPSEEK_API_KEY",
+    "generativelanguage.googleapis.com": "GEMINI_API_KEY",
+}
+_OTHER_KEY = "OPENAI_API_KEY"
+#: Gemini shows its thoughts only when asked (https://ai.google.dev/gemini-api/docs/openai).
+_GEMINI = {"extra_body": {"google": {"thinking_config": {"include_thoughts": True}}}}
+_CONNECT = 30.0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One question to a teacher: its text, and the parameters that go with it."""
+
+    question: str
+    max_tokens: int
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+
+    def sampling(self) -> dict[str, Any]:
+        """What is said to the teacher; what is None is left to it."""
+        said = {"temperature": self.temperature, "top_p": self.top_p, "seed": self.seed}
+        return {name: value for name, value in said.items() if value is not None}
+
+
+class Teacher(Protocol):
+    """Who is asked; an asynchronous context manager."""
+
+    #: Its name in the ledger, and the host it is asked at ("local" in this process).
+    name: str
+    host: str
+
+    async def __aenter__(self) -> Any: ...
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+    async def ask(self, asked: Asked, heard: Callable[[], None]) -> Reply:
+        """The reply to ``asked``; ``heard`` is called with every sign of life.
+
+        Raises:
+            Unavailable: if asking again may help.
+            Refused: if this question will not be answered.
+            Hopeless: if no question will.
+        """
+        ...
+
+
+class Server:
+    """A teacher at an OpenAI-compatible address.
+
+    Args:
+        model: its name there.
+        base_url: such as ``https://api.deepseek.com/v1``.
+        key_variable: the environment variable that holds the key; by default by the host.
+        extra: goes into the body of every request.
+        prompt: for `/completions`: token ids of the prompt of a question, with ``fmt``; without
+            both the question goes to `/chat/completions`.
+        stall: seconds of silence after which a connection counts as lost.
+
+    Raises:
+        ValueError: for an address that cannot be used.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        base_url: str,
+        *,
+        key_variable: str | None = None,
+        extra: Mapping[str, Any] | None = None,
+        fmt: TraceFormat | None = None,
+        prompt: Callable[[str], list[int]] | None = None,
+        stall: float = 300.0,
+    ) -> None:
+        parts = urlsplit(base_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(
+                "--base-url is not an address such as http://localhost:8000/v1; write it so"
+            )
+        if parts.username or parts.password or parts.query:
+            raise ValueError(
+                "--base-url holds a name, a password or a query, which would end up in logs; put "
+                "the key into an environment variable and name it with --key-env"
+            )
+        self.name, self.host, self.base_url = model, parts.hostname, base_url
+        self.key_variable = key_variable or _KEYS.get(self.host, _OTHER_KEY)
+        self._key = os.environ.get(self.key_variable, "").strip()
+        self._needs_key = key_variable is not None or self.host in _KEYS
+        gemini = _GEMINI if self.host == "generativelanguage.googleapis.com" else {}
+        self.extra: dict[str, Any] = {**gemini, **(extra or {})}
+        self._fmt, self._prompt, self._stall = fmt, prompt, stall
+
+    def check_key(self) -> None:
+        """Raises `ValueError` if there has to be a key and there is none."""
+        if self._needs_key and not self._key:
+            raise ValueError(
+                f"the environment variable {self.key_variable} is not set; put the key for "
+                f"{self.host} there, or name another variable with --key-env"
+            )
+
+    async def __aenter__(self) -> Server:
+        try:
+            import openai
+        except ImportError:
+            raise Hopeless(
+                "teachers at an address need the openai client: pip install 's1-plugin[distill]'"
+            ) from None
+        self._openai = openai
+        timeout = openai.Timeout(self._stall, connect=min(_CONNECT, self._stall), pool=None)
+        self._client = openai.AsyncOpenAI(
+            api_key=self._key or "none",  # the client insists on one
+            base_url=self.base_url,
+            organization="",
+            project="",
+            max_retries=0,
+            timeout=timeout,
+            # A redirect would take the key to another address.
+            http_client=openai.DefaultAsyncHttpxClient(timeout=timeout, follow_redirects=False),
+        )
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._client.close()
+
+    async def ask(self, asked: Asked, heard: Callable[[], None]) -> Reply:
+        """See `Teacher.ask`."""
+        try:
+            async with await self._begin(asked) as stream:
+                return await self._read(stream, heard)
+        except self._openai.APIStatusError as error:
+            raise self._failure(error.status_code, error.response.headers, error.body) from None
+        except self._openai.APIError as error:  # no connection, silence, or an error in the stream
+            code = getattr(error, "code", None)
+            if str(code).isdigit() and 400 <= int(str(code)) < 500:
+                raise self._failure(int(str(code)), {}, error.body) from None
+            cause = error.__cause__ or error
+            raise self._unavailable(f"{type(cause).__name__}: {cause or error}") from None
+        except (ValueError, OSError) as error:
+            raise self._unavailable(f"the reply broke off ({type(error).__name__})") from None
+        except Exception as error:
+            if type(error).__module__.split(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2"):
+                raise self._unavailable(f"{type(error).__name__}: {error}") from None
+            raise
+
+    async def _begin(self, asked: Asked) -> Any:
+        how: dict[str, Any] = {
+            "model": self.name,
+            "max_tokens": asked.max_tokens,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            **asked.sampling(),
+        }
+        if self._prompt is None:
+            said: Any = [{"role": "user", "content": asked.question}]
+            return await self._client.chat.completions.create(
+                messages=said, extra_body=self.extra, **how
+            )
+        # Without these vLLM's and SGLang's text has no delimiters.
+        shown = {"skip_special_tokens": False, "spaces_between_special_tokens": False}
+        return await self._client.completions.create(
+            prompt=self._prompt(asked.question), extra_body={**shown, **self.extra}, **how
+        )
+
+    async def _read(self, stream: Any, heard: Callable[[], None]) -> Reply:
+        content = stream.response.headers.get("content-type", "")
+        found = _Found()
+        if content.startswith("application/json"):  # a server that does not stream
+            found.take(json.loads(await stream.response.aread()))
+            heard()
+        else:
+            async for chunk in stream:
+                heard()
+                found.take(chunk.to_dict(mode="python", warnings=False))
+        if found.finish in _INTERRUPTED:
+            raise self._unavailable(f"the server ended the reply early ({found.finish!r})")
+        text, reasoning = found.joined()
+        thinking, answer = (
+            split_format(text, self._fmt) if self._fmt else split_tags(text, reasoning)
+        )
+        return Reply(
+            thinking=thinking,
+            answer=answer,
+            finish=str(found.finish),
+            served_as=found.model,
+            prompt_tokens=found.usage.get("prompt_tokens") or 0,
+            completion_tokens=found.usage.get("completion_tokens") or 0,
+            reasoning_tokens=(found.usage.get("completion_tokens_details") or {}).get(
+                "reasoning_tokens"
+            ),
+            refusal=self._scrub("".join(found.refusal)),
+        )
+
+    # -- failures -------------------------------------------------------------------------------
+
+    def _failure(self, status: int, headers: Mapping[str, str], body: Any) -> Exception:
+        said = _message(body)
+        text = self._scrub(f"HTTP {status}: {said}")
+        low = f"{said} {body}".lower()
+        if status == 401 or (status == 400 and "api key" in low):
+            what = "which is not taken" if self._key else "which is not set"
+            return Hopeless(f"{text}; put a valid key into {self.key_variable}, {what}")
+        if status == 402 or (status == 429 and "insufficient_quota" in low):
+            return Hopeless(f"{text}; the account has no money left: top it up and go on")
+        if status == 403:
+            return Hopeless(f"{text}; the key in {self.key_variable} may not use {self.name!r}")
+        if status == 404 or (status == 400 and _NO_MODEL.search(low)):
+            return Hopeless(
+                f"{text}; check --base-url (without /chat/completions) and --teacher "
+                f"({self.name!r}: the model's name there)"
+            )
+        if 300 <= status < 400:
+            return Hopeless(f"HTTP {status}: the address is another one now; change --base-url")
+        if status in (408, 409, 425, 429) or status >= 500:
+            return Unavailable(text, retry_after(headers.get("Retry-After")))
+        return Refused(text, 451 if _FILTERED.search(low) else status)
+
+    def _unavailable(self, text: str) -> Unavailable:
+        return Unavailable(self._scrub(printable(text)[:500]))
+
+    def _scrub(self, text: str) -> str:
+        return text.replace(self._key, "***") if self._key else text
+
+
+#: Ends of a reply that is not whole: none at all, and DeepSeek's for a crowded machine.
+_INTERRUPTED = (None, "insufficient_system_resource", "abort", "error")
+_NO_MODEL = re.compile(
+    r"model.{0,80}(not exist|not found|unknown|not supported|invalid)", re.DOTALL
+)
+#: How servers say that a question or its answer met a filter.
+_FILTERED = re.compile(r"content_?filter|content_policy|data_inspection_failed|prohibited_content")
+
+
+class _Found:
+    """What has come of one reply so far; takes chunks of a stream, or a reply as a whole."""
+
+    def __init__(self) -> None:
+        self.text: list[str] = []
+        self.reasoning: list[str] = []
+        self.refusal: list[str] = []
+        self.finish: str | None = None
+        self.model = ""
+        self.usage: Mapping[str, Any] = {}
+
+    def take(self, chunk: Mapping[str, Any]) -> None:
+        self.model = chunk.get("model") or self.model
+        self.usage = chunk.get("usage") or self.usage
+        for choice in (chunk.get("choices") or [])[:1]:
+            part = choice.get("delta") or choice.get("message") or {}
+            text = part.get("content") or choice.get("text") or ""
+            # Gemini marks the parts of its text that are thoughts.
+            google = (part.get("extra_content") or {}).get("google") or {}
+            (self.reasoning if google.get("thought") else self.text).append(text)
+            # DeepSeek's and SGLang's name, and the one of vLLM (from 0.12) and OpenRouter.
+            self.reasoning.append(part.get("reasoning_content") or part.get("reasoning") or "")
+            self.refusal.append(part.get("refusal") or "")
+            self.finish = choice.get("finish_reason") or self.finish
+
+    def joined(self) -> tuple[str, str]:
+        """Text and reasoning; halves of surrogate pairs, which streams may part, put together."""
+        found = []
+        for parts in (self.text, self.reasoning):
+            pairs = "".join(parts).encode("utf-16", "surrogatepass")
+            found.append(pairs.decode("utf-16", "replace"))
+        return found[0], found[1]
+
+
+def _message(body: Any) -> str:
+    """The human part of an error reply, at most 500 characters."""
+    found = body
+    for name in ("error", "message", "detail"):
+        if isinstance(found, list) and found:  # Gemini's errors come in a list
+            found = found[0]
+        if isinstance(found, Mapping) and name in found:
+            found = found[name]
+    return printable(str(found or "no message")[:500])

@@ -1,0 +1,90 @@
+"""What teachers' terms say about training on their output, said before the first question is paid.
+
+A pointer, not legal advice: terms change, and a host adds its own.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+
+class Terms(NamedTuple):
+    """``allowed`` is None where it has to be read up."""
+
+    whose: str
+    allowed: bool | None
+    said: str
+    url: str
+
+
+#: In the order in which they are tried, on "HOST MODEL".
+_TABLE: tuple[tuple[str, Terms], ...] = (
+    (
+        r"deepseek.*distill",
+        Terms(
+            "DeepSeek-R1-Distill",
+            True,
+            "MIT for the weights; those made of Llama or Qwen keep the licence of their base "
+            "model too, so read that one",
+            "https://huggingface.co/deepseek-ai/DeepSeek-R1#7-license",
+        ),
+    ),
+    (
+        r"deepseek",
+        Terms(
+            "DeepSeek",
+            True,
+            "R1 is MIT-licensed and distillation from it is expressly allowed; DeepSeek's API "
+            "terms allow it too",
+            "https://huggingface.co/deepseek-ai/DeepSeek-R1#7-license",
+        ),
+    ),
+    (
+        r"gemini|generativelanguage\.googleapis|aiplatform\.googleapis",
+        Terms(
+            "Gemini",
+            False,
+            "the terms forbid to develop models that compete with Google's services",
+            "https://ai.google.dev/gemini-api/terms",
+        ),
+    ),
+    (
+        r"api\.openai\.com|\bgpt-(?!oss)|\bo[134](-|$)",
+        Terms(
+            "OpenAI",
+            False,
+            "the terms forbid to use output to develop models that compete with OpenAI",
+            "https://openai.com/policies/terms-of-use",
+        ),
+    ),
+    (
+        r"anthropic|claude",
+        Terms(
+            "Anthropic",
+            False,
+            "the terms forbid to build competing products, models included",
+            "https://www.anthropic.com/legal/commercial-terms",
+        ),
+    ),
+)
+
+
+def of(model: str, host: str) -> Terms:
+    """The terms for ``model`` as served by ``host``."""
+    for pattern, terms in _TABLE:
+        if re.search(pattern, f"{host} {model}".lower()):
+            return terms
+    return Terms(
+        model, None, "not known here: read the model's licence and the terms of its host", ""
+    )
+
+
+def sentence(terms: Terms, host: str) -> str:
+    """One line for the terminal and the data card."""
+    verdict = {True: "allow", False: "RESTRICT", None: "may restrict"}[terms.allowed]
+    where = f" ({terms.url})" if terms.url else ""
+    also = "" if host == "local" or terms.allowed is False else f"; {host} may add terms of its own"
+    return (
+        f"the terms of {terms.whose} {verdict} training on this output: {terms.said}{where}{also}"
+    )

@@ -1,0 +1,105 @@
+"""`s1 distill` against a server that fails in every way, killed five times: each question ends
+exactly once in the output, and none is paid for twice but those in flight at a kill."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.data.fake_teacher import FAULTS, FakeTeacher, outcome_of, reply_of
+
+pytestmark = pytest.mark.e2e
+
+QUESTIONS, KILLS, SEED, CONCURRENCY = 2000, 5, 7, 64
+KEY = "sk-distill-0123456789abcdef"
+#: Seconds of silence: the server's, and after how many the client hangs up. By hand 30 and 5 too.
+STALL = float(os.environ.get("S1_TEST_STALL", "5"))
+
+
+def test_five_kills_and_every_fault(tmp_path):
+    questions = [f"Question {n}: how much is {n} + {n}?" for n in range(QUESTIONS)]
+    (tmp_path / "questions.jsonl").write_text(
+        "".join(json.dumps({"question": q, "id": n}) + "\n" for n, q in enumerate(questions))
+    )
+    ledger = tmp_path / "traces" / "traces.jsonl"
+    teacher, chance = FakeTeacher(faulty=0.4, stall=STALL), random.Random(SEED)
+    at_kill: list[set[str]] = []
+    with teacher.serving() as url:
+        command = [
+            str(Path(sys.executable).with_name("s1")), "distill", "questions.jsonl",
+            "--out", "traces", "--teacher", "fake", "--base-url", url,
+            "--key-env", "TEACHER_KEY", "--concurrency", str(CONCURRENCY), "--stall", "1.5",
+            "--price-in", "1", "--price-out", "2",
+        ]  # fmt: skip
+        for kill in range(KILLS + 1):
+            teacher.log.generation = kill
+            with (tmp_path / f"log-{kill}.txt").open("w") as log:
+                process = subprocess.Popen(
+                    command, cwd=tmp_path, stdout=log, stderr=log,
+                    env={**os.environ, "TEACHER_KEY": KEY},
+                )  # fmt: skip
+            if kill == KILLS:
+                break
+            more = len(lines(ledger)) + chance.randint(1, QUESTIONS // (KILLS + 1))
+            while len(lines(ledger)) < more and process.poll() is None:
+                time.sleep(0.02)
+            time.sleep(chance.random() * 0.1)
+            assert process.poll() is None, (tmp_path / f"log-{kill}.txt").read_text()
+            if kill == 0:
+                listed = subprocess.run(
+                    ["ps", "-ww", "-o", "args", "-p", str(process.pid)],
+                    capture_output=True, text=True,
+                )  # fmt: skip
+                assert "--key-env TEACHER_KEY" in listed.stdout and KEY not in listed.stdout
+                other = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+                assert other.returncode == 1 and "is not set" in other.stderr
+                locked = subprocess.run(
+                    command, cwd=tmp_path, capture_output=True, text=True,
+                    env={**os.environ, "TEACHER_KEY": KEY},
+                )  # fmt: skip
+                assert locked.returncode == 1 and "another `s1 distill`" in locked.stderr
+            process.kill()
+            process.wait()
+            at_kill.append({json.loads(line)["question"] for line in lines(ledger)})
+            with ledger.open("ab") as file:  # what a kill in the middle of a write leaves
+                file.write(b'{"key": "torn by the ki')
+        assert process.wait(timeout=300) == 0, (tmp_path / f"log-{KILLS}.txt").read_text()
+
+    rows = [json.loads(line) for line in lines(ledger)]
+    assert Counter(row["question"] for row in rows) == Counter(questions)  # each exactly once
+    for row in rows:
+        assert row["status"] == outcome_of(row["question"]), row
+        trace = (row["thinking_trajectories"], row["attempt"])
+        thinking, answer = reply_of(row["question"])
+        assert trace == (([thinking], answer) if row["status"] == "ok" else ([], ""))
+        assert row["served_as"] == ("" if row["status"] == "error" else "fake-teacher-0601")
+    assert len({row["status"] for row in rows}) == 6
+
+    twice = 0
+    for first in range(KILLS):
+        assert max(teacher.log.paid[first].values()) == 1  # never by one process
+        later = Counter[str]()
+        for generation in range(first + 1, KILLS + 1):
+            later.update(teacher.log.paid[generation].keys())
+        again = teacher.log.paid[first].keys() & later.keys()
+        assert not again & at_kill[first]  # what was on the disk was not asked for again
+        assert len(again) <= CONCURRENCY
+        twice += len(again)
+    assert set(teacher.log.faults) == set(FAULTS)
+    assert set(teacher.log.keys) == {f"Bearer {KEY}"}
+    for path in tmp_path.rglob("*"):
+        assert path.is_dir() or KEY.encode() not in path.read_bytes(), path
+    said = (tmp_path / f"log-{KILLS}.txt").read_text()
+    assert "a row that was cut short by a kill" in said and "so far" in said
+    print(f"{twice} paid twice, all in flight at a kill; {teacher.log.faults.total()} faults")
+
+
+def lines(ledger):
+    """The whole lines of the ledger as it stands."""
+    return ledger.read_bytes().split(b"\n")[:-1] if ledger.exists() else []
