@@ -11,10 +11,11 @@ NGRAM = 8
 # What changes how LaTeX looks in the file and not what it says: delimiters of formulas, spacing
 # commands, braces, sizes. `\(` and `\[` only where no `\` stands before (`\\[2pt]` breaks lines).
 _NOISE = re.compile(
-    r"(?<!\\)\\[()\[\]]|\\[,;:!>\s]|[${}~]"
+    r"(?<!\\)\\[()\[\]]|\\[,;:!>\s]"
     r"|\\(?:quad|qquad|left|right|displaystyle|textstyle|limits|[bB]igg?[lr]?)(?![a-zA-Z])"
 )
-_SAME = ((re.compile(r"\\[dt]frac"), r"\\frac"), (re.compile(r"\\(?:le|ge|ne)q(?![a-z])"), ""))
+_BLANK = str.maketrans("${}~", "    ")
+_SAME = re.compile(r"\\[dt](frac)|\\([lgn]e)q(?![a-z])")
 _WORD = re.compile(r"(?<![\\a-z])([^\W\d_]{3,})")
 _EDGES = ".,;:!?'\"()"
 _TOKEN = re.compile(r"\\?[^\W\d_]+|\d+|[^\w\s]")
@@ -28,10 +29,11 @@ def paper_words(text: str) -> list[str]:
 
 def plain(text: str) -> str:
     """``text`` in lower case, without what only spaces or delimits LaTeX."""
-    text = unicodedata.normalize("NFKC", text).lower()
-    text = _SAME[0][0].sub(_SAME[0][1], text)
-    text = _SAME[1][0].sub(lambda match: match[0][:-1], text)
-    return _NOISE.sub(" ", text)
+    text = (text if text.isascii() else unicodedata.normalize("NFKC", text)).lower()
+    if "\\" in text:
+        text = _SAME.sub(lambda match: f"\\{match[1] or match[2]}", text)
+        text = _NOISE.sub(" ", text)
+    return text.translate(_BLANK)
 
 
 def units(text: str) -> list[str]:

@@ -1,0 +1,141 @@
+"""`s1 curate INPUT -o OUT`: the rows to train on, out of many."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+def cache_folder() -> Path:
+    """Where rows and outcomes of stages are kept."""
+    given = os.environ.get("S1_CACHE")
+    return (Path(given) if given else Path.home() / ".cache" / "s1-plugin") / "curate"
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for train.jsonl, README.md (data card), curate.html, .png and .json.",
+)
+@click.option("--rows", default=1000, show_default=True, type=click.IntRange(1))
+@click.option("--seed", default=0, show_default=True)
+@click.option(
+    "--select",
+    "mode",
+    default="s1",
+    show_default=True,
+    type=click.Choice(["s1", "random", "longest", "diverse", "all"]),
+    help="The paper's selection, its ablations, or every row that is left.",
+)
+@click.option(
+    "--tokenizer",
+    default="Qwen/Qwen2.5-32B-Instruct",
+    show_default=True,
+    metavar="MODEL",
+    help="Whose tokens are counted: a folder with tokenizer.json, or a model of the hub.",
+)
+@click.option("--length-column", metavar="NAME", help="Thinking tokens are in this column.")
+@click.option(
+    "--max-tokens", type=click.IntRange(1), help="Drop traces with more thinking tokens than this."
+)
+@click.option("--domain-column", metavar="NAME", help="Domains are in this column.")
+@click.option(
+    "--student",
+    "students",
+    multiple=True,
+    metavar="FILE|COLUMN",
+    help="Drop what this model solves: its attempts, by `s1 distill`, or in a column (text, or "
+    "true and false). May be given again.",
+)
+@click.option(
+    "--against",
+    multiple=True,
+    type=_FILE,
+    help="More questions to keep out (JSONL). May be given again.",
+)
+@click.option(
+    "--without-benchmark",
+    "without",
+    multiple=True,
+    metavar="NAME",
+    help="Do not compare with aime24, aime25, math500 or gpqa_diamond. May be given again.",
+)
+@click.option("--patterns", type=_FILE, help="Patterns of bad form, instead of ours (YAML).")
+@click.option("--direct", type=_FILE, help="Rules of direct picks, instead of the paper's (YAML).")
+@click.option("--parquet", is_flag=True, help="Write train.parquet instead of train.jsonl.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1))
+@click.option(
+    "--engine",
+    default="local",
+    show_default=True,
+    type=click.Choice(["local", "ray"]),
+    help="Processes of this machine, or a Ray cluster. Results are the same.",
+)
+def curate(out: Path, parquet: bool, workers: int, engine: str, **asked: Any) -> None:
+    """Choose the rows to train on from INPUT: what `s1 distill` wrote, or any traces that the
+    trace loader reads, as .jsonl, .parquet or a data set of the hub.
+
+    Stages: failed requests; incomplete rows; bad form; exact and near copies; contamination by
+    AIME 2024 and 2025, MATH500 and GPQA Diamond; what a student solves; length; domain; selection.
+    Each says how many rows go, and why. Outcomes are kept, so that a second run with another
+    setting does again only what depends on it.
+    """
+    from s1_plugin.console import printable, say
+    from s1_plugin.data import curate as curating
+    from s1_plugin.data import engine as engines
+    from s1_plugin.data import output, report
+    from s1_plugin.data.pipeline import Step
+    from s1_plugin.data.rows import InputError
+
+    def show(step: Step) -> None:
+        why = [f"{name} {n:,}" for name, n in step.reasons.items()] + step.said
+        kept = " (kept from before)" if step.cached else f" ({step.seconds:.1f} s)"
+        line = f"{step.name:<14} {step.rows_in:>9,} → {step.rows_out:>9,}"
+        click.echo(printable(f"{line}  {'; '.join(why)}{kept}"), err=True)
+
+    request = curating.Asked(**asked)
+    runner = None
+    try:
+        runner = engines.Ray(workers) if engine == "ray" else engines.Local(workers)
+        found = curating.curate(request, cache_folder(), runner, show)
+    except (InputError, RuntimeError) as error:
+        raise click.ClickException(printable(str(error))) from None
+    finally:
+        if runner is not None:
+            runner.close()
+    for note in found.notes:
+        say(note)
+    if not found.result.numbers:
+        raise click.ClickException(
+            "no row is left; the lines above say why they went, and nothing was written"
+        )
+    command = ["s1", *sys.argv[1:]]
+    data = output.write(found, out, parquet)
+    output.card(found, request, command, data)
+    report.write(found, out, out.resolve().name, shlex.join(command))
+    steps = [
+        {
+            "stage": step.name,
+            "rows_in": step.rows_in,
+            "rows_out": step.rows_out,
+            "reasons": step.reasons,
+            "examples": step.examples,
+            "said": step.said,
+        }
+        for step in found.result.steps
+    ]
+    record = {"command": command, "input_sha256": found.rows.digest, "steps": steps}
+    (out / "curate.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    say(f"{len(found.result.numbers):,} rows are in {data}; a draft of the data card beside it")

@@ -1,0 +1,135 @@
+"""Questions with traces in, the rows to train on out: the paper's curation (section 2.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from s1_plugin.data import benchmarks, domains, filters, lengths, select, stages
+from s1_plugin.data.decontaminate import Benchmark
+from s1_plugin.data.difficulty import Student
+from s1_plugin.data.engine import Local, Ray
+from s1_plugin.data.pipeline import Result, Stage, Step, run
+from s1_plugin.data.rows import GROUP, InputError, Rows, load
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What `s1 curate` was asked; see its options."""
+
+    inputs: tuple[str, ...]
+    rows: int = 1000
+    seed: int = 0
+    mode: str = "s1"
+    tokenizer: str = "Qwen/Qwen2.5-32B-Instruct"
+    length_column: str | None = None
+    max_tokens: int | None = None
+    domain_column: str | None = None
+    students: tuple[str, ...] = ()
+    against: tuple[Path, ...] = ()
+    without: tuple[str, ...] = ()
+    patterns: Path | None = None
+    direct: Path | None = None
+
+
+@dataclass
+class Curated:
+    """What came of it."""
+
+    rows: Rows
+    result: Result
+    benchmarks: list[Benchmark]
+    notes: list[str] = field(default_factory=list)
+
+
+def curate(asked: Asked, cache: Path, engine: Local | Ray, say: Callable[[Step], None]) -> Curated:
+    """Runs all stages. What is asked is checked first: an error comes before any work.
+
+    Raises:
+        InputError: naming file, row, field or option, and the remedy.
+        RuntimeError: if what grading needs is not installed.
+    """
+    patterns = filters.patterns(asked.patterns)
+    rules = stages.direct_rules(asked.direct)
+    against = benchmarks.load(asked.without, asked.against)
+    rows = load(asked.inputs, cache)
+    traced = any_trace(rows)
+    notes = []
+    if not traced:
+        notes.append("no row has a trace: these are questions, to be given to `s1 distill`")
+        if asked.mode in ("s1", "longest") and asked.length_column is None:
+            raise InputError(
+                f"{', '.join(asked.inputs)}: no row has a trace, so none is longer than another; "
+                "make traces with `s1 distill` first, or give --select all, random or diverse"
+            )
+    steps = _stages(asked, rows, patterns, rules, against, traced, cache)
+    return Curated(rows, run(rows, steps, cache, engine, say), against, notes)
+
+
+def any_trace(rows: Rows) -> bool:
+    """Whether a row has thinking, or is said to come from a teacher."""
+    groups = range((len(rows) + GROUP - 1) // GROUP)
+    return any(
+        any(texts["thinking"]) or any(texts["status"]) or any(texts["problem"])
+        for texts in (rows.group(g, ("thinking", "status", "problem")) for g in groups)
+    )
+
+
+def _stages(
+    asked: Asked,
+    rows: Rows,
+    patterns: list[dict],
+    rules: list[dict],
+    against: list[Benchmark],
+    traced: bool,
+    cache: Path,
+) -> list[Stage]:
+    found = [stages.status(), stages.complete()] if traced else []
+    found += [stages.form(patterns), stages.copies()]
+    if against:
+        found.append(stages.contamination(against))
+    if asked.students:
+        found.append(stages.hard([_student(name, rows, cache) for name in asked.students]))
+    measured = traced or asked.length_column is not None
+    if measured:
+        path = None if asked.length_column else lengths.tokenizer_file(asked.tokenizer)
+        found.append(stages.length(path, asked.length_column, asked.max_tokens))
+    found.append(stages.domain(asked.domain_column))
+    weights = None
+    if asked.mode == "s1" and against:
+        texts = [question for benchmark in against for question in benchmark.questions]
+        weights = select.by_domain([domains.classify(text) for text in texts])
+    found.append(
+        stages.selection(
+            asked.mode,
+            asked.rows,
+            asked.seed,
+            rules=rules if asked.mode == "s1" else (),
+            weights=weights,
+            with_lengths=measured,
+        )
+    )
+    return found
+
+
+def _student(name: str, rows: Rows, cache: Path) -> Student:
+    path = Path(name)
+    if path.suffix in (".jsonl", ".parquet") or path.exists():
+        return Student.of_rows(path.stem, load([name], cache))
+    import json
+
+    groups = range((len(rows) + GROUP - 1) // GROUP)
+    for group in groups:
+        for other in rows.group(group, ("other",))["other"]:
+            if name in json.loads(other or "{}"):
+                return Student(name, column=name)
+    raise InputError(
+        f"--student {name}: is no .jsonl or .parquet file, and no column of the input has that "
+        "name; name one of them"
+    )
+
+
+def summary(steps: Sequence[Step]) -> str:
+    """One line: rows in, rows after each stage."""
+    return " → ".join([f"{steps[0].rows_in:,}", *(f"{s.rows_out:,} ({s.name})" for s in steps)])

@@ -1,0 +1,190 @@
+"""What `s1 curate` writes: the rows in s1K's columns, and a data card."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from s1_plugin import __version__
+from s1_plugin.console import say
+from s1_plugin.data import terms
+from s1_plugin.data.curate import Asked, Curated
+from s1_plugin.data.decontaminate import summary
+from s1_plugin.training.card import BESIDE, FILE_NAME, by_hand, signed
+
+_PLAIN = ("solution", "cot_type", "source_type", "metadata", "cot")
+
+
+def rows(curated: Curated) -> Iterator[dict[str, Any]]:
+    """The rows in the order of the input: s1K's columns, ``answer`` where there is one, and ours:
+    ``domain``, ``trace_tokens``, ``picked``, ``place``, ``provenance`` (JSON of all other columns).
+    """
+    source, result = curated.rows, curated.result
+    for at, number in enumerate(result.numbers):
+        row: dict[str, Any] = {"question": source.value(number, "question")}
+        row |= {name: source.value(number, name) for name in _PLAIN}
+        thinking = source.value(number, "thinking")
+        if thinking:
+            row["thinking_trajectories"] = [thinking]
+            row["attempt"] = source.value(number, "attempt")
+        row["answer"] = source.value(number, "answer")
+        row |= {name: values[at] for name, values in result.columns.items()}
+        row["place"] = source.value(number, "place")
+        row["provenance"] = source.value(number, "other")
+        yield row
+
+
+def write(curated: Curated, folder: Path, parquet: bool) -> Path:
+    """Writes train.jsonl, or train.parquet; returns where."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / ("train.parquet" if parquet else "train.jsonl")
+    part = path.with_name(path.name + ".part")
+    if parquet:
+        _parquet(curated, part)
+    else:
+        with part.open("w", encoding="utf-8") as file:
+            for row in rows(curated):
+                file.write(json.dumps(row, ensure_ascii=True) + "\n")
+    part.replace(path)
+    other = folder / ("train.jsonl" if parquet else "train.parquet")
+    if other.exists():
+        say(f"{other} is of an earlier run and stays; remove it, or both are trained on")
+    return path
+
+
+def _parquet(curated: Curated, path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    writer = None
+    batch: list[dict[str, Any]] = []
+
+    def flush() -> None:
+        nonlocal writer
+        table = pa.Table.from_pylist(batch, schema=writer.schema if writer else None)
+        writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
+        writer.write_table(table)
+        batch.clear()
+
+    for row in rows(curated):
+        batch.append(row)
+        if len(batch) == 500:
+            flush()
+    if batch or writer is None:
+        flush()
+    writer.close()  # type: ignore[union-attr]
+
+
+def card(curated: Curated, asked: Asked, command: Sequence[str], data: Path) -> Path:
+    """Writes the draft of a data card beside ``data``; one that was written by hand stays."""
+    draft = signed(_card(curated, asked, command, data))
+    path = data.with_name(FILE_NAME)
+    if path.is_file() and by_hand(path.read_text(encoding="utf-8")):
+        path = data.with_name(BESIDE)
+        say(f"{data.with_name(FILE_NAME)} was written by hand and stays; a draft is in {path}")
+    path.write_text(draft, encoding="utf-8")
+    return path
+
+
+def _card(curated: Curated, asked: Asked, command: Sequence[str], data: Path) -> str:
+    import yaml
+
+    result = curated.result
+    front = {
+        "configs": [{"config_name": "default", "data_files": data.name}],
+        "task_categories": ["text-generation"],
+        "tags": ["s1", "reasoning"],
+        "size_categories": [_size(len(result.numbers))],
+    }
+    domains = Counter(result.columns.get("domain", []))
+    lines = [
+        "---",
+        "# TODO license:",
+        *yaml.safe_dump(front, sort_keys=False).splitlines(),
+        "---",
+        "",
+        f"# {data.resolve().parent.name}",
+        "",
+        f"{len(result.numbers):,} of {len(curated.rows):,} rows, chosen by s1-plugin as the paper "
+        "[s1: Simple test-time scaling](https://arxiv.org/abs/2501.19393) chooses s1K"
+        + (f" (selection: {asked.mode})." if asked.mode != "s1" else "."),
+        "",
+        "TODO: licence and terms of use of the questions and of the teacher that wrote the traces, "
+        "languages, what is in it that should not be.",
+        "",
+        "## How it was made",
+        "",
+        "```bash",
+        shlex.join(command),
+        "```",
+        "",
+        f"s1-plugin {__version__}, seed {asked.seed}, input sha256 `{curated.rows.digest}`",
+        "",
+        "| stage | rows in | rows out | why rows went |",
+        "| --- | --- | --- | --- |",
+        *[
+            f"| {step.name} | {step.rows_in:,} | {step.rows_out:,} | "
+            + _cell("; ".join([f"{why} {n:,}" for why, n in step.reasons.items()] + step.said))
+            + " |"
+            for step in result.steps
+        ],
+        "",
+        "## Contamination",
+        "",
+        "Questions that share a run of 8 words with a question of these, or are one of them, were "
+        "removed:"
+        if curated.benchmarks
+        else "Nothing was compared with any benchmark.",
+        "",
+        *[f"- {_cell(name)}: {_cell(what)}" for name, what in summary(curated.benchmarks).items()],
+        *[f"- **not compared with {name}**" for name in asked.without],
+        "",
+        "## Domains",
+        "",
+        "As a column of the input gives them."
+        if asked.domain_column
+        else "Told by the words of the question; a guess.",
+        "",
+        "| domain | rows |",
+        "| --- | --- |",
+        *[f"| {_cell(name)} | {n} |" for name, n in domains.most_common()],
+        "",
+        "## Provenance",
+        "",
+        *_provenance(curated),
+        "",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _provenance(curated: Curated) -> list[str]:
+    """What the rows say of the teachers that wrote them, and what their terms say."""
+    found: Counter[tuple[str, str]] = Counter()
+    for number in curated.result.numbers:
+        columns = json.loads(curated.rows.value(number, "other") or "{}")
+        found[str(columns.get("teacher") or ""), str(columns.get("host") or "")] += 1
+    lines = []
+    for (teacher, host), n in found.most_common():
+        if not teacher:
+            lines.append(f"- {n:,} rows do not say who wrote the trace. TODO")
+            continue
+        said = terms.sentence(terms.of(teacher, host), host)
+        lines.append(f"- {n:,} rows by {_cell(teacher)} at {_cell(host)}: {_cell(said)}")
+    return lines
+
+
+def _cell(text: str) -> str:
+    """Text from data as text in Markdown: no markup, no table, no new line."""
+    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+    for sign in "\\`*_[]|":
+        text = text.replace(sign, f"\\{sign}")
+    return text
+
+
+def _size(n: int) -> str:
+    bounds = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
+    return next((name for bound, name in bounds if n < bound), "100K<n<1M")

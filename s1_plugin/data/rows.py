@@ -1,0 +1,278 @@
+"""The rows to curate, on disk in groups, so that memory stays flat whatever their number.
+
+A row of any layout that `s1_plugin.records` reads becomes one of these columns, all of them text:
+
+- ``question``, ``thinking``, ``attempt``: as the trace loader reads them; "" where there is none
+- ``problem``: why the loader would refuse the row; ""
+- ``solution``, ``answer``, ``cot_type``, ``source_type``, ``metadata``, ``cot``, ``status``: as
+  they came; "" where there is none
+- ``place``: file and line or row, for people
+- ``other``: every other column, as JSON
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from s1_plugin import records
+
+#: Rows that are read together: some 30 MB of traces.
+GROUP = 500
+COLUMNS = (
+    *("question", "thinking", "attempt", "problem", "solution", "answer", "cot_type"),
+    *("source_type", "metadata", "cot", "status", "place", "other"),
+)
+_KEPT = ("solution", "answer", "cot_type", "source_type", "metadata", "cot", "status")
+_NEEDED = "`question`, and `thinking_trajectories` and `attempt` where there are traces"
+
+
+class InputError(ValueError):
+    """The input cannot be read: file, row, field and remedy."""
+
+
+class Rows:
+    """Rows in a parquet file of our making; cheap to send to another process.
+
+    Attributes:
+        digest: sha256 of what the rows say.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow.parquet as pq
+
+        self.path = path
+        found = pq.read_metadata(path)
+        self.digest = found.metadata[b"digest"].decode()
+        self.count = found.num_rows
+
+    def __len__(self) -> int:
+        return self.count
+
+    def group(self, number: int, columns: Sequence[str]) -> dict[str, list[str]]:
+        """Rows ``number * GROUP`` and following, as lists of text by column."""
+        table = _file(str(self.path)).read_row_group(number, columns=list(columns))
+        return {name: table[name].to_pylist() for name in columns}
+
+    def value(self, row: int, column: str) -> str:
+        """One text; neighbours come cheap."""
+        return _column(str(self.path), row // GROUP, column)[row % GROUP]
+
+
+@lru_cache(maxsize=4)
+def _file(path: str) -> Any:
+    import pyarrow.parquet as pq
+
+    return pq.ParquetFile(path)
+
+
+@lru_cache(maxsize=16)  # few: a group's traces are 30 MB
+def _column(path: str, group: int, column: str) -> list[str]:
+    return _file(path).read_row_group(group, columns=[column])[column].to_pylist()
+
+
+def load(sources: Sequence[str], cache: Path) -> Rows:
+    """The rows of files (``.jsonl``, ``.parquet``) and data sets of the hub (``OWNER/NAME``).
+
+    Kept in ``cache`` by the content of the sources: the same files are not read twice.
+
+    Raises:
+        InputError: naming the source, and row and field where there is one, with the remedy.
+    """
+    opened = [_Source(name) for name in sources]
+    key = hashlib.sha256(Path(__file__).read_bytes())
+    for source in opened:
+        key.update(f"{source.name} {source.digest}\n".encode())
+    path = cache / "rows" / f"{key.hexdigest()[:32]}.parquet"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.{os.getpid()}.part")
+        try:
+            _write(part, (row for source in opened for row in source.rows()))
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    return Rows(path)
+
+
+def _write(path: Path, rows: Iterator[dict[str, str]]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    digest, count = hashlib.sha256(), 0
+    schema = pa.schema([(name, pa.string()) for name in COLUMNS])
+    with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=False) as writer:
+        group: list[dict[str, str]] = []
+
+        def flush() -> None:
+            writer.write_table(pa.Table.from_pylist(group, schema=schema), row_group_size=GROUP)
+            group.clear()
+
+        for row in rows:
+            count += 1
+            digest.update(json.dumps([row[name] for name in COLUMNS]).encode())
+            group.append(row)
+            if len(group) == GROUP:
+                flush()
+        if group:
+            flush()
+        writer.add_key_value_metadata({"digest": digest.hexdigest()})
+    if not count:
+        raise InputError("the input has no rows; give it at least one question")
+
+
+class _Source:
+    """One input: a name for people, a digest of its content, and its rows."""
+
+    def __init__(self, name: str) -> None:
+        path = Path(name)
+        self._dataset: Any = None
+        self._path = path
+        if path.is_file():
+            if path.suffix not in (".jsonl", ".parquet"):
+                raise InputError(
+                    f"{name}: is no .jsonl and no .parquet file; convert it to one of them"
+                )
+            self.name, self.digest = path.name, _sha256(path)
+        elif path.exists() or path.suffix in (".jsonl", ".parquet") or name.count("/") != 1:
+            raise InputError(
+                f"{name}: no such file; name a .jsonl or .parquet file, or a data set of the hub "
+                "as OWNER/NAME"
+            )
+        else:
+            self._dataset = hub(name)
+            self.name, self.digest = name, self._dataset._fingerprint
+
+    def rows(self) -> Iterator[dict[str, str]]:
+        reader: records.Reader | None = None
+        names: frozenset[str] = frozenset()
+        for place, row in self._raw():
+            if frozenset(row) != names:
+                names = frozenset(row)
+                reader = next((r for r in records.READERS if r.needs <= names), None)
+            yield _canonical(f"{self.name}, {place}", row, reader)
+
+    def _raw(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        if self._dataset is not None:
+            yield from ((f"row {n}", row) for n, row in enumerate(self._dataset))
+        elif self._path.suffix == ".jsonl":
+            yield from _lines(self._path)
+        else:
+            yield from _parquet(self._path)
+
+
+def _canonical(place: str, row: Mapping[str, Any], reader: records.Reader | None) -> dict[str, str]:
+    record, problem, used = None, "", {"question", "problem"}
+    if reader:
+        used |= reader.needs - {"answer"}
+        try:
+            record = reader.read(row)
+        except records.BadRow as bad:
+            problem = str(bad)
+    question = record.question if record else row.get("question", row.get("problem"))
+    if not isinstance(question, str) or not question.strip():
+        if problem:
+            question = ""
+        else:
+            raise InputError(
+                f"{place}, field `question`: {'is missing' if question is None else 'is no text'}"
+                f" (the row has {', '.join(sorted(row))}); each row needs {_NEEDED}"
+            )
+    out = {
+        "question": question,
+        "thinking": record.thinking if record else "",
+        # A student's answer counts without thinking, too.
+        "attempt": record.answer if record else _text(row.get("attempt")),
+        "problem": problem,
+        "place": place,
+    }
+    for name in _KEPT:
+        value = row.get(name)
+        if name == "solution" and reader and reader.name == "LIMO":
+            value = None  # its solution is the trace
+        out[name] = "" if value is None else value if isinstance(value, str) else _json(value)
+    other = {name: value for name, value in row.items() if name not in used | set(_KEPT)}
+    out["other"] = _json(other) if other else ""
+    for name, text in out.items():
+        if not text.isascii():
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                raise InputError(
+                    f"{place}, field `{name}`: holds half a surrogate pair; mend or remove the row"
+                ) from None
+    return out
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=True, sort_keys=True, default=str)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _lines(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """JSON objects line by line, never the whole file."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+            except (ValueError, RecursionError) as error:
+                torn = "" if line.endswith(b"\n") else " (the file ends there: it is torn)"
+                raise InputError(
+                    f"{path}, line {number}: {line[:60]!r} is not JSON{torn} "
+                    f"({type(error).__name__}); write one JSON object per line, with {_NEEDED}"
+                ) from None
+            if not isinstance(row, dict):
+                raise InputError(
+                    f"{path}, line {number}: is {type(row).__name__}, not an object; write one "
+                    f"JSON object per line, with {_NEEDED}"
+                )
+            yield f"line {number}", row
+
+
+def _parquet(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    number = 0
+    try:
+        for batch in pq.ParquetFile(path).iter_batches(batch_size=GROUP):
+            for row in batch.to_pylist():
+                yield f"row {number}", row
+                number += 1
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{path}: is no whole parquet file ({error}); write it again") from None
+
+
+def hub(name: str, config: str | None = None, split: str = "train", revision: str | None = None):
+    """A data set of the hub.
+
+    Raises:
+        InputError: with what the hub said, and the remedy.
+    """
+    import datasets
+
+    try:
+        return datasets.load_dataset(name, config, split=split, revision=revision)
+    except Exception as error:  # the hub, the network, the name, the split: it says which
+        raise InputError(
+            f"{name}: cannot be loaded from the hub ({type(error).__name__}: {error}); check the "
+            "name, or download it and name the file"
+        ) from None

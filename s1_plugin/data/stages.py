@@ -1,0 +1,326 @@
+"""The stages of `s1 curate`, in their order: what each is made of, and how it decides."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from s1_plugin.data import difficulty, domains, duplicates, filters, lengths, select
+from s1_plugin.data.decontaminate import Benchmark, Index
+from s1_plugin.data.engine import Batch
+from s1_plugin.data.pipeline import Found, Outcome, Stage
+from s1_plugin.data.rows import InputError
+
+_ME = "s1_plugin.data.stages"
+_WORDS = "s1_plugin.data.words"
+
+
+def _gone(found: Found) -> Outcome:
+    return Outcome(list(found["reason"]))
+
+
+def status() -> Stage:
+    return Stage(
+        "status",
+        _gone,
+        {},
+        (_ME, filters.__name__),
+        reads=("status",),
+        measure=filters.status,
+    )
+
+
+def complete() -> Stage:
+    return Stage(
+        "complete",
+        _gone,
+        {},
+        (_ME, filters.__name__),
+        reads=("problem", "thinking"),
+        measure=filters.complete,
+    )
+
+
+def form(patterns: Sequence[Mapping[str, Any]]) -> Stage:
+    return Stage(
+        "form",
+        _gone,
+        {"patterns": list(patterns)},
+        (_ME, filters.__name__),
+        reads=("question", "thinking", "attempt"),
+        measure=partial(filters.form, patterns),
+    )
+
+
+def _fingerprints(batch: Batch) -> dict[str, Any]:
+    import numpy as np
+
+    texts = list(batch["question"])
+    prints = np.array([duplicates.fingerprint(text) for text in texts], np.uint64)
+    return {"prints": prints, "bands": duplicates.bands(texts)}
+
+
+def _copies(found: Found) -> Outcome:
+    reasons = [""] * len(found)
+    copies = duplicates.copies(found["prints"], found["bands"], found.text)
+    for row, (other, alike) in copies.items():
+        kind = "exact copy" if alike == 1.0 else "near copy"
+        reasons[row] = f"{kind}: {alike:.2f} of {found.text(other, 'place')}"
+    return Outcome(reasons)
+
+
+def copies() -> Stage:
+    return Stage(
+        "copies",
+        _copies,
+        {},
+        (_ME, duplicates.__name__, _WORDS),
+        reads=("question",),
+        measure=_fingerprints,
+    )
+
+
+def _matches(index: Index, batch: Batch) -> dict[str, list[Any]]:
+    found = [index.find(question) for question in batch["question"]]
+    return {
+        "reason": [f"in {match.benchmark}: {match}" if match else "" for match in found],
+        "stock": [bool(match and match.stock) for match in found],
+    }
+
+
+def _uncontaminated(found: Found) -> Outcome:
+    stock = sum(found["stock"])
+    said = f"{stock} of them only by a phrase that several benchmark questions share"
+    return Outcome(list(found["reason"]), said=[said] if stock else [])
+
+
+def contamination(benchmarks: Sequence[Benchmark]) -> Stage:
+    return Stage(
+        "contamination",
+        _uncontaminated,
+        {"benchmarks": [[b.name, list(b.ids), list(b.questions)] for b in benchmarks]},
+        (_ME, "s1_plugin.data.decontaminate", _WORDS),
+        reads=("question",),
+        measure=partial(_matches, Index.build(benchmarks)),
+    )
+
+
+def _solved(found: Found) -> Outcome:
+    said = []
+    untried = sum(tried == 0 for tried in found["tried"])
+    unknown = sum(not known for known in found["known"])
+    if untried == len(found):
+        raise InputError(
+            "--student: no row has an attempt of any student; give the file that `s1 distill` "
+            "wrote for the same questions, or a column of the input"
+        )
+    if untried:
+        said.append(f"{untried} rows that no student tried stay")
+    if unknown:
+        said.append(f"{unknown} rows stay, as they have no answer to grade against")
+    return Outcome([f"solved by {by}" if by else "" for by in found["solved_by"]], said=said)
+
+
+def hard(students: Sequence[difficulty.Student]) -> Stage:
+    return Stage(
+        "difficulty",
+        _solved,
+        {"students": [[s.name, s.column, s.rows.digest if s.rows else None] for s in students]},
+        (
+            *(_ME, difficulty.__name__, duplicates.__name__, _WORDS),
+            *("s1_plugin.evaluation.grading", "s1_plugin.evaluation.maths"),
+            *("s1_plugin.evaluation.answers", "s1_plugin.evaluation.letters"),
+        ),
+        reads=("question", "answer", "solution", "other"),
+        measure=partial(difficulty.solved, list(students)),
+    )
+
+
+def _not_longer(most: int | None, found: Found) -> Outcome:
+    tokens = [int(n) for n in found["trace_tokens"]]
+    reasons = ["" if most is None or n <= most else f"over {most} tokens: {n}" for n in tokens]
+    return Outcome(reasons, {"trace_tokens": tokens})
+
+
+def length(tokenizer: Path | None, column: str | None, most: int | None) -> Stage:
+    """Thinking tokens: counted by a tokenizer.json, or from a column."""
+    reads: tuple[str, ...]
+    if column is not None:
+        measure, reads = partial(lengths.given, column), ("other", "place")
+        settings: dict[str, Any] = {"column": column}
+    else:
+        assert tokenizer is not None
+        measure, reads = partial(lengths.counted, str(tokenizer)), ("thinking",)
+        settings = {"tokenizer": _digest(tokenizer)}
+    return Stage(
+        "length",
+        partial(_not_longer, most),
+        {**settings, "most": most},
+        (_ME, lengths.__name__),
+        reads=reads,
+        measure=measure,
+    )
+
+
+def _digest(path: Path) -> str:
+    import hashlib
+
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _given_domain(column: str, batch: Batch) -> dict[str, list[str]]:
+    out = []
+    for other, place in zip(batch["other"], batch["place"], strict=True):
+        value = json.loads(other or "{}").get(column)
+        if not isinstance(value, str) or not value.strip():
+            raise InputError(
+                f"{place}, field `{column}`: is {value!r:.40}, not the name of a domain; fill it "
+                "in, or leave --domain-column out to have domains told by words"
+            )
+        out.append(value.strip())
+    return {"domain": out}
+
+
+def _domains(found: Found) -> Outcome:
+    names = list(found["domain"])
+    none = names.count(domains.NONE)
+    said = [f"{len(set(names))} domains"]
+    if none:
+        said.append(f"{none} rows hold no word that tells: domain {domains.NONE!r}")
+    return Outcome([""] * len(found), {"domain": names}, said)
+
+
+def domain(column: str | None) -> Stage:
+    return Stage(
+        "domain",
+        _domains,
+        {"column": column, "words": None if column else _table_digest()},
+        (_ME, domains.__name__),
+        reads=("other", "place") if column else ("question",),
+        measure=partial(_given_domain, column) if column else domains.classified,
+    )
+
+
+def _table_digest() -> str:
+    import hashlib
+
+    source = files("s1_plugin.data").joinpath("domains.yaml")
+    return hashlib.sha256(source.read_bytes()).hexdigest()
+
+
+def direct_rules(path: Path | None) -> list[dict[str, Any]]:
+    """The rules of direct picks in ``path``, or the paper's (direct.yaml).
+
+    Raises:
+        InputError: naming file, entry, field and remedy.
+    """
+    import yaml
+
+    source = files("s1_plugin.data").joinpath("direct.yaml") if path is None else path
+    try:
+        found = yaml.safe_load(source.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{source}: is no YAML ({error}); see docs/curate.md") from None
+    if not isinstance(found, list):
+        raise InputError(f"{source}: is no list of rules; [] takes no row directly")
+    for number, rule in enumerate(found, 1):
+        place = f"{source}, rule {number}"
+        if not isinstance(rule, dict) or not {"source"} <= set(rule) <= _RULE.keys():
+            raise InputError(f"{place}: needs source, and may have correct and min_tokens")
+        for name, kind in _RULE.items():
+            if name in rule and type(rule[name]) is not kind:
+                raise InputError(f"{place}, field `{name}`: give {kind.__name__}")
+        try:
+            re.compile(rule["source"], re.I)
+        except re.error as error:
+            raise InputError(f"{place}, field `source`: {error}; mend the expression") from None
+    return found
+
+
+_RULE = {"source": str, "correct": bool, "min_tokens": int}
+
+
+def _direct(rules: Sequence[Mapping[str, Any]], batch: Batch) -> dict[str, list[Any]]:
+    """Whether a rule takes a row, and whether one would if its answer could be graded."""
+    taken, unknown = [], []
+    for at, source in enumerate(batch["source_type"]):
+        graded: bool | None = None
+        hit = blind = False
+        for rule in rules:
+            if not re.search(rule["source"], source, re.I):
+                continue
+            if batch["trace_tokens"][at] < rule.get("min_tokens", 0):
+                continue
+            if rule.get("correct"):
+                if graded is None:
+                    graded = _right(batch, at)
+                if not graded:
+                    blind |= graded is None
+                    continue
+            hit = True
+            break
+        taken.append(hit)
+        unknown.append(blind and not hit)
+    return {"direct": taken, "ungraded": unknown}
+
+
+def _right(batch: Batch, at: int) -> bool | None:
+    given = json.loads(batch["other"][at] or "{}").get("correct")
+    if isinstance(given, bool):
+        return given
+    true = difficulty.gold(batch["answer"][at], batch["solution"][at])
+    return None if true is None else difficulty.right(batch["attempt"][at], true)
+
+
+def _selected(
+    mode: str, rows: int, seed: int, weights: Mapping[str, float] | None, found: Found
+) -> Outcome:
+    names = found["domain"]
+    tokens = found["trace_tokens"] if "trace_tokens" in found.columns else [0] * len(found)
+    said = []
+    if mode == "s1":
+        direct = [at for at, taken in enumerate(found["direct"]) if taken]
+        ungraded = sum(found["ungraded"])
+        if ungraded:
+            said.append(f"{ungraded} rows fit a rule of direct picks but have no answer to grade")
+        if len(direct) > rows:
+            said.append(f"{len(direct)} rows are direct picks; the first {rows} are taken")
+        picked = select.s1(tokens, names, rows=rows, seed=seed, direct=direct, weights=weights)
+        if weights and not set(weights) & set(names):
+            said.append("no row has a domain of the benchmarks: every domain weighs the same")
+    else:
+        picked = select.ablation(mode, tokens, names, rows=rows, seed=seed)
+    if len(picked) < rows and mode != "all":
+        said.append(f"{len(picked)} rows are all there are; {rows} were asked for")
+    how = [""] * len(found)
+    for one in picked:
+        how[one.row] = one.how
+    said.append(", ".join(f"{n} {name}" for name, n in Counter(filter(None, how)).items()))
+    return Outcome(["" if one else "not drawn" for one in how], {"picked": how}, said)
+
+
+def selection(
+    mode: str,
+    rows: int,
+    seed: int,
+    *,
+    rules: Sequence[Mapping[str, Any]] = (),
+    weights: Mapping[str, float] | None = None,
+    with_lengths: bool = True,
+) -> Stage:
+    by_s1 = mode == "s1"
+    return Stage(
+        "selection",
+        partial(_selected, mode, rows, seed, weights),
+        {"mode": mode, "rows": rows, "seed": seed, "rules": list(rules), "weights": weights},
+        (_ME, select.__name__, difficulty.__name__, "s1_plugin.evaluation.grading"),
+        reads=("source_type", "attempt", "answer", "solution", "other") if by_s1 else (),
+        needs=("domain", "trace_tokens") if with_lengths else ("domain",),
+        measure=partial(_direct, rules) if by_s1 else None,
+    )

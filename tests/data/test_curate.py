@@ -1,0 +1,214 @@
+"""The whole of it on real questions, through the command."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from s1_plugin import records
+from s1_plugin.commands.curate import curate
+from s1_plugin.data import rows as rows_module
+
+ROOT = Path(__file__).resolve().parents[2]
+WITHOUT = ["--without-benchmark", "aime25", "--without-benchmark", "gpqa_diamond"]
+
+
+@pytest.fixture
+def folder(data_dir, tmp_path, monkeypatch):
+    """A folder with ``in.jsonl``: real questions, and traces that are short but differ in length."""
+    monkeypatch.setenv("S1_EVAL_DATA", str(data_dir))
+    lines = (data_dir / "s1k-questions.jsonl").read_text(encoding="utf-8").splitlines()
+    with (tmp_path / "in.jsonl").open("w") as file:
+        for number, line in enumerate(lines):
+            row = json.loads(line)
+            found = {
+                "question": row["question"],
+                "solution": row["solution"],
+                "source_type": ("gpqa", "aops", "simplescaling/openaimath/x")[number % 3],
+                "correct": number % 30 == 0,
+                "thinking_trajectories": [f"Wait. {'so ' * (number * 37 % 400 + 1)}"],
+                "attempt": "Answer: <b>1</b>",
+                "teacher": "deepseek-reasoner",
+                "host": "api.deepseek.com",
+                "tokens": number * 37 % 7001,
+                "status": "truncated" if number % 100 == 7 else "ok",
+            }
+            file.write(json.dumps(found) + "\n")
+    return tmp_path
+
+
+def run(folder, *options, out="out", ok=True):
+    result = CliRunner().invoke(
+        curate,
+        [str(folder / "in.jsonl"), "-o", str(folder / out), "--rows", "100", *options],
+    )
+    assert (result.exit_code == 0) == ok, result.output
+    return result.output
+
+
+def rows_of(folder, out="out"):
+    lines = (folder / out / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_what_it_writes(folder):
+    said = run(folder, *WITHOUT, "--length-column", "tokens")
+    assert re.search(r"status +912 → +902  status truncated 10", said)
+    rows = rows_of(folder)
+    assert len(rows) == 100
+    # The trace loader reads it as s1K.
+    reader = records.detect(list(rows[0]), "out")
+    assert reader.name == "s1K"
+    assert all(reader.read(row).thinking.startswith("Wait.") for row in rows)
+    picked = [row["picked"] for row in rows]
+    direct = [row for row in rows if row["picked"] == "direct"]
+    assert picked.count("uniform") + len(direct) == 70 and picked.count("benchmark") == 30
+    # Right answers to GPQA, and to MATH with over 5,600 tokens (correct: every 30th, all GPQA).
+    assert direct and all(r["source_type"] == "gpqa" for r in direct)
+    assert json.loads(rows[0]["provenance"])["teacher"] == "deepseek-reasoner"
+    card = (folder / "out" / "README.md").read_text(encoding="utf-8")
+    assert "not compared with aime25" in card and "MIT" in card
+    assert "| contamination |" in card
+    record = json.loads((folder / "out" / "curate.json").read_text())
+    assert [s["rows_out"] for s in record["steps"]][-1] == 100
+    assert (folder / "out" / "curate.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_second_time_all_is_kept_and_a_hand_written_card_stays(folder):
+    run(folder, *WITHOUT, "--length-column", "tokens")
+    first = (folder / "out" / "train.jsonl").read_bytes()
+    (folder / "out" / "README.md").write_text("# mine\n")
+    said = run(folder, *WITHOUT, "--length-column", "tokens")
+    assert said.count("kept from before") == 8
+    assert (folder / "out" / "README.md").read_text() == "# mine\n"
+    assert (folder / "out" / "README.draft.md").is_file()
+    assert (folder / "out" / "train.jsonl").read_bytes() == first
+    said = run(folder, *WITHOUT, "--length-column", "tokens", "--seed", "1", out="other")
+    assert said.count("kept from before") == 7
+    assert (folder / "other" / "train.jsonl").read_bytes() != first
+
+
+def test_four_processes_give_the_same_rows(folder, monkeypatch):
+    assert rows_module.GROUP < 912  # there is work for two
+    options = [*WITHOUT, "--length-column", "tokens"]
+    run(folder, *options)
+    monkeypatch.setenv("S1_CACHE", str(folder / "other-cache"))
+    said = run(folder, *options, "--workers", "4", out="four")
+    assert "kept from before" not in said
+    one, four = (folder / name / "train.jsonl" for name in ("out", "four"))
+    assert one.read_bytes() == four.read_bytes()
+
+
+def test_the_distributed_engine_gives_the_same_rows(folder):
+    python = Path(os.environ.get("S1_RAY_PYTHON", ROOT / ".venv-vllm" / "bin" / "python"))
+    if (
+        not python.exists()
+        or subprocess.run(
+            [python, "-c", "import ray, pyarrow, s1_plugin"], capture_output=True
+        ).returncode
+    ):
+        pytest.skip("needs Ray: set S1_RAY_PYTHON to a Python with ray, pyarrow and s1_plugin")
+    options = [*WITHOUT, "--length-column", "tokens"]
+    run(folder, *options)
+    code = "from s1_plugin.cli import main; main(prog_name='s1')"
+    result = subprocess.run(
+        [python, "-c", code, "curate", str(folder / "in.jsonl"), "-o", str(folder / "ray")]
+        + ["--rows", "100", *options, "--engine", "ray"],
+        env={**os.environ, "S1_CACHE": str(folder / "ray-cache"), "RAY_USAGE_STATS_ENABLED": "0"},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    one, ray = (folder / name / "train.jsonl" for name in ("out", "ray"))
+    assert one.read_bytes() == ray.read_bytes()
+
+
+class _Tags(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.found = set()
+
+    def handle_starttag(self, tag, attrs):
+        self.found.add(tag)
+
+
+def test_text_from_data_is_never_markup(folder):
+    lines = (folder / "in.jsonl").read_text().splitlines()
+    row = json.loads(lines[0])
+    row["question"] = "Find <script>alert(1)</script> <svg onload=x> $\\frac{1$ | `x` in [a](b)"
+    row["domain"] = "<iframe>$\\frac{"
+    (folder / "in.jsonl").write_text(json.dumps(row) + "\n")
+    run(folder, *WITHOUT, "--length-column", "tokens", "--domain-column", "domain")
+    page = _Tags()
+    page.feed((folder / "out" / "curate.html").read_text())
+    assert not page.found & {"script", "iframe", "svg", "b"}
+    assert "<iframe>" not in (folder / "out" / "README.md").read_text()
+
+
+def test_parquet_and_modes(folder):
+    import pyarrow.parquet as pq
+
+    for mode in ("random", "longest", "diverse"):
+        run(folder, *WITHOUT, "--length-column", "tokens", "--select", mode, "--parquet", out=mode)
+        table = pq.read_table(folder / mode / "train.parquet")
+        assert table.num_rows == 100
+        assert records.detect(table.column_names, mode).name == "s1K"
+    longest = pq.read_table(folder / "longest" / "train.parquet")["trace_tokens"].to_pylist()
+    random = pq.read_table(folder / "random" / "train.parquet")["trace_tokens"].to_pylist()
+    assert min(longest) > 5000 > min(random)
+
+
+def test_no_row_left_is_said_and_nothing_is_written(folder):
+    row = {"question": "q", "thinking_trajectories": ["t"], "attempt": "a", "status": "refused"}
+    (folder / "in.jsonl").write_text(json.dumps(row) + "\n")
+    said = run(folder, *WITHOUT, "--length-column", "tokens", ok=False)
+    assert "status refused 1" in said and "no row is left" in said
+    assert not (folder / "out").exists()
+
+
+def test_questions_without_traces(folder):
+    rows = [json.loads(line) for line in (folder / "in.jsonl").read_text().splitlines()]
+    keep = ("question", "solution")
+    (folder / "in.jsonl").write_text(
+        "".join(json.dumps({k: row[k] for k in keep}) + "\n" for row in rows)
+    )
+    assert "make traces with `s1 distill` first" in run(folder, *WITHOUT, ok=False)
+    said = run(folder, *WITHOUT, "--select", "all")
+    assert "no row has a trace" in said
+    assert "thinking_trajectories" not in rows_of(folder)[0]
+    assert len(rows_of(folder)) > 700
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--length-column", "nothing"], "field `nothing`: is None, not a number of tokens"),
+        (["--length-column", "tokens", "--domain-column", "x"], "not the name of a domain"),
+        (["--tokenizer", "."], "has no tokenizer.json"),
+        (["--tokenizer", "no/model"], "--tokenizer no/model: cannot be had"),
+        (["--student", "nobody"], "no column of the input has that name"),
+    ],
+)
+def test_errors_name_option_and_remedy(folder, options, said):
+    assert said in run(folder, *WITHOUT, *options, ok=False)
+    assert not (folder / "out").exists()
+
+
+def test_a_benchmark_is_never_silently_left_out(folder):
+    assert "--without-benchmark aime25" in run(folder, "--length-column", "tokens", ok=False)
+
+
+def test_tokens_are_the_tokenizers(folder, data_dir, qwen):
+    rows = [json.loads(line) for line in (folder / "in.jsonl").read_text().splitlines()][:30]
+    (folder / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run(folder, *WITHOUT, "--tokenizer", str(data_dir / "qwen2.5-tokenizer"))
+    for row in rows_of(folder):
+        ids = qwen(row["thinking_trajectories"][0], add_special_tokens=False)["input_ids"]
+        assert row["trace_tokens"] == len(ids)

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from s1_plugin.data import rows as rows_module
+from s1_plugin.data.rows import InputError, load
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+ROW = {"question": "q", "thinking_trajectories": ["a", "b"], "attempt": "x", "teacher": "t"}
+
+
+def test_layouts_become_the_same_columns(tmp_path):
+    source = write(
+        tmp_path / "a.jsonl",
+        [
+            ROW,
+            {**ROW, "thinking_trajectories": [], "status": "truncated"},
+            {"messages": [
+                {"role": "user", "content": "q2"},
+                {"role": "assistant", "content": "<think>\nt\n</think>\n\nans"},
+            ]},
+            {"problem": "only a question", "answer": 5},
+        ],
+    )  # fmt: skip
+    found = load([source], tmp_path)
+    group = found.group(0, rows_module.COLUMNS)
+    assert group["question"] == ["q", "q", "q2", "only a question"]
+    assert group["thinking"][:2] == ["a\nb", ""]
+    assert group["thinking"][2].strip() == "t"
+    assert "thinking_trajectories" in group["problem"][1] and group["problem"][0] == ""
+    assert group["status"] == ["", "truncated", "", ""]
+    assert group["answer"][3] == "5"
+    assert json.loads(group["other"][0]) == {"teacher": "t"}
+    assert group["place"][1] == "a.jsonl, line 2"
+    assert found.value(2, "question") == "q2"
+
+
+def test_parquet_gives_the_same_rows_and_groups_are_small(tmp_path, monkeypatch):
+    pq = pytest.importorskip("pyarrow.parquet")
+    import pyarrow as pa
+
+    monkeypatch.setattr(rows_module, "GROUP", 2)
+    rows = [{**ROW, "question": f"q{i}"} for i in range(5)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    found = load([str(tmp_path / "a.parquet")], tmp_path)
+    assert [found.value(i, "question") for i in range(5)] == [f"q{i}" for i in range(5)]
+    assert found.group(2, ("question",)) == {"question": ["q4"]}
+    assert pq.ParquetFile(found.path).num_row_groups == 3
+
+
+def test_the_same_files_are_read_once_and_changed_files_again(tmp_path):
+    source = write(tmp_path / "a.jsonl", [ROW])
+    first = load([source], tmp_path)
+    stamp = first.path.stat().st_mtime_ns
+    again = load([source], tmp_path)
+    assert again.path == first.path and again.path.stat().st_mtime_ns == stamp
+    write(tmp_path / "a.jsonl", [ROW, ROW])
+    assert load([source], tmp_path).digest != first.digest
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"question": "q"}\n{"ques', "line 2: .* is not JSON .*torn"),
+        ("[1]\n", "line 1: is list"),
+        ('{"thinking": "t"}\n', "line 1, field `question`: is missing"),
+        ('{"question": 3}\n', "field `question`: is no text"),
+        ('{"question": "\\ud800"}\n', "half a surrogate pair"),
+        ("\n", "no rows"),
+    ],
+)
+def test_errors_name_the_place(tmp_path, text, said):
+    (tmp_path / "a.jsonl").write_text(text)
+    with pytest.raises(InputError, match=said):
+        load([str(tmp_path / "a.jsonl")], tmp_path)
+    assert not list((tmp_path / "rows").glob("*"))
+
+
+@pytest.mark.parametrize("name", ["none.jsonl", "a.csv", "no/such/place", "."])
+def test_sources_that_are_not_there(tmp_path, name, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.csv").write_text("x")
+    with pytest.raises(InputError, match="name a |convert"):
+        load([name], tmp_path)
+
+
+def test_a_file_that_is_no_parquet(tmp_path):
+    (tmp_path / "a.parquet").write_text("no")
+    with pytest.raises(InputError, match="no whole parquet"):
+        load([str(tmp_path / "a.parquet")], tmp_path)
