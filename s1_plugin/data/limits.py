@@ -18,7 +18,7 @@ class Hopeless(RuntimeError):
 
 def pause(failures: int, draw: Callable[[float, float], float] = random.uniform) -> float:
     """Seconds to wait after so many failures in a row (1 is the first)."""
-    return draw(0, min(_FIRST_PAUSE * 2 ** (failures - 1), _LONGEST_PAUSE))
+    return draw(0, min(_FIRST_PAUSE * 2 ** min(failures - 1, 10), _LONGEST_PAUSE))
 
 
 class Pace:
@@ -100,7 +100,11 @@ class Breaker:
 _REMEDIES = {
     "no_thinking": (
         "The teacher shows no thinking there: switch it on (--extra; docs/distill.md lists how for "
-        "DeepSeek, Gemini, vLLM), or name a teacher that does"
+        "DeepSeek, Gemini, vLLM; --format for models of s1-plugin), or name a teacher that does"
     ),
     "truncated": "Raise --max-tokens",
+    "error": (
+        "Mend what it says, and give the same command again: errors that no answer followed are "
+        "not in the ledger"
+    ),
 }

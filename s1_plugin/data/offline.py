@@ -7,9 +7,11 @@ its longest trace.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Mapping
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 from s1_plugin.data.limits import Hopeless
@@ -31,7 +33,9 @@ class Engine:
     host = "local"
 
     def __init__(self, path: str, fmt: TraceFormat, arguments: Mapping[str, Any]) -> None:
-        self.name = path
+        # Of a folder the end alone: nobody needs to know where it is.
+        self.name = "/".join(Path(path).parts[-2:]) if Path(path).is_absolute() else path
+        self._path = path
         self._fmt, self._arguments, self._number = fmt, dict(arguments), count()
 
     async def __aenter__(self) -> Engine:
@@ -45,11 +49,11 @@ class Engine:
                 "into an environment of its own"
             ) from None
         try:
-            arguments = AsyncEngineArgs(model=self.name, **self._arguments)
+            arguments = AsyncEngineArgs(model=self._path, **self._arguments)
             self._engine = AsyncLLM.from_engine_args(arguments)
         except Exception as error:  # whatever it is, no question can be asked
             raise Hopeless(
-                f"vLLM cannot load {self.name}: {type(error).__name__}: {error}; change "
+                f"vLLM cannot load {self._path}: {type(error).__name__}: {error}; change "
                 "--engine-args, or name a model that it serves"
             ) from None
         self._encoder = TextEncoder(self._engine.get_tokenizer())
@@ -58,6 +62,9 @@ class Engine:
 
     async def __aexit__(self, *exc: object) -> None:
         self._engine.shutdown()
+        # Its finaliser complains if it first runs when the interpreter goes down.
+        del self._engine
+        gc.collect()
 
     async def ask(self, asked: Asked, heard: Callable[[], None]) -> Reply:
         """See `Teacher.ask`."""

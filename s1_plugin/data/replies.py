@@ -67,7 +67,7 @@ def split_tags(text: str, reasoning: str) -> tuple[str, str]:
 
 def split_format(text: str, fmt: TraceFormat) -> tuple[str, str]:
     """Thinking and answer of text that goes on after ``fmt.think_start``."""
-    thinking, found, answer = text.partition(fmt.answer_start)
     for end in fmt.stop:
-        answer = answer.partition(end)[0]
-    return thinking.strip(), answer.strip() if found else ""
+        text = text.partition(end)[0]
+    thinking, _, answer = text.partition(fmt.answer_start)
+    return thinking.strip(), answer.strip()

@@ -149,23 +149,28 @@ class Server:
 
     async def ask(self, asked: Asked, heard: Callable[[], None]) -> Reply:
         """See `Teacher.ask`."""
+        failure: Exception
         try:
             async with await self._begin(asked) as stream:
                 return await self._read(stream, heard)
-        except self._openai.APIStatusError as error:
-            raise self._failure(error.status_code, error.response.headers, error.body) from None
-        except self._openai.APIError as error:  # no connection, silence, or an error in the stream
-            code = getattr(error, "code", None)
-            if str(code).isdigit() and 400 <= int(str(code)) < 500:
-                raise self._failure(int(str(code)), {}, error.body) from None
-            cause = error.__cause__ or error
-            raise self._unavailable(f"{type(cause).__name__}: {cause or error}") from None
-        except (ValueError, OSError) as error:
-            raise self._unavailable(f"the reply broke off ({type(error).__name__})") from None
-        except Exception as error:
-            if type(error).__module__.split(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2"):
-                raise self._unavailable(f"{type(error).__name__}: {error}") from None
+        except (Refused, Unavailable, Hopeless):
             raise
+        except self._openai.APIStatusError as error:
+            failure = self._failure(error.status_code, error.response.headers, error.body)
+        except self._openai.APIError as error:  # no connection, silence, or an error in the stream
+            code = str(getattr(error, "code", None))
+            if code.isdigit() and 400 <= int(code) < 500:
+                failure = self._failure(int(code), {}, error.body)
+            else:
+                cause = error.__cause__ or error
+                failure = self._unavailable(f"{type(cause).__name__}: {cause or error}")
+        except (ValueError, OSError) as error:
+            failure = self._unavailable(f"the reply broke off ({type(error).__name__})")
+        except Exception as error:
+            if type(error).__module__.split(".")[0] not in _TRANSPORTS:
+                raise
+            failure = self._unavailable(f"{type(error).__name__}: {error}")
+        raise failure  # out here it has no context: what the client raised may repeat the key
 
     async def _begin(self, asked: Asked) -> Any:
         how: dict[str, Any] = {
@@ -228,7 +233,7 @@ class Server:
             return Hopeless(f"{text}; the account has no money left: top it up and go on")
         if status == 403:
             return Hopeless(f"{text}; the key in {self.key_variable} may not use {self.name!r}")
-        if status == 404 or (status == 400 and _NO_MODEL.search(low)):
+        if status == 404 or (status == 400 and _NO_MODEL.search(said.lower())):
             return Hopeless(
                 f"{text}; check --base-url (without /chat/completions) and --teacher "
                 f"({self.name!r}: the model's name there)"
@@ -246,11 +251,11 @@ class Server:
         return text.replace(self._key, "***") if self._key else text
 
 
+#: Whose errors the client lets through.
+_TRANSPORTS = ("httpx", "httpx2", "httpcore", "httpcore2")
 #: Ends of a reply that is not whole: none at all, and DeepSeek's for a crowded machine.
 _INTERRUPTED = (None, "insufficient_system_resource", "abort", "error")
-_NO_MODEL = re.compile(
-    r"model.{0,80}(not exist|not found|unknown|not supported|invalid)", re.DOTALL
-)
+_NO_MODEL = re.compile(r"model[^.]{0,80}(not exist|not found)|(unknown|invalid) model")
 #: How servers say that a question or its answer met a filter.
 _FILTERED = re.compile(r"content_?filter|content_policy|data_inspection_failed|prohibited_content")
 

@@ -1,0 +1,60 @@
+import json
+
+import pytest
+
+from s1_plugin.data.questions import Question, Questions
+
+ROWS = [
+    {"id": 7, "question": "What?", "solution": "that", "source_type": "mine", "year": 2024},
+    {"id": None, "question": "∑?\u2028", "solution": None, "source_type": None, "year": None},
+]
+
+
+def test_jsonl_and_parquet_read_alike_and_twice(tmp_path):
+    from datasets import Dataset
+
+    jsonl, parquet = tmp_path / "q.jsonl", tmp_path / "q.parquet"
+    jsonl.write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
+    Dataset.from_list(ROWS).to_parquet(parquet)
+    want = [
+        Question("What?", "7", "that", "mine", '{"year": 2024}'),
+        Question("∑?\u2028", "", "", "", '{"solution": null, "source_type": null, "year": null}'),
+    ]
+    for path in (jsonl, parquet):
+        questions = Questions(str(path))
+        assert list(questions) == want == list(questions)
+
+
+def test_named_column_and_other_names(tmp_path):
+    path = tmp_path / "q.jsonl"
+    path.write_text('{"problem": "p", "answer": 5, "source": "s"}\n')
+    assert list(Questions(str(path), "problem")) == [Question("p", "", "5", "s", "")]
+    with pytest.raises(ValueError, match=r"line 1: field 'question' is missing.*--question-field"):
+        list(Questions(str(path)))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('{"question": "a"}\n{"question": " "}\n', "line 2: field 'question' holds no text"),
+        ('{"question": 5}\n', "line 1: field 'question' holds no text"),
+        ('{"question": "\\ud800"}\n', "line 1: field 'question' holds half a surrogate"),
+        ('{"question": "a"}\n{"quest', "line 2.*not JSON"),
+        ("", "no rows"),
+    ],
+)
+def test_bad_rows_are_named(tmp_path, text, problem):
+    path = tmp_path / "q.jsonl"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=problem):
+        list(Questions(str(path)))
+
+
+def test_bad_sources_are_named(tmp_path):
+    (tmp_path / "q.csv").write_text("question\n")
+    (tmp_path / "q.parquet").write_bytes(b"PAR1")
+    for source, problem in [("nope.jsonl", "no such file"), (tmp_path / "q.csv", "convert")]:
+        with pytest.raises(ValueError, match=problem):
+            Questions(str(source))
+    with pytest.raises(ValueError, match="no whole parquet file"):
+        list(Questions(str(tmp_path / "q.parquet")))

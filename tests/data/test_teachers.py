@@ -1,0 +1,234 @@
+"""The client against real servers: `FakeTeacher`, or one that says just what a test wants."""
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from email.utils import formatdate
+from time import time
+
+import pytest
+
+from s1_plugin.data.limits import Hopeless
+from s1_plugin.data.teachers import Asked, Server
+from s1_plugin.forcing.http import Refused, Unavailable
+from s1_plugin.formats import S1
+
+KEY = "sk-teacher-0123456789"
+ASKED = Asked("1+1?", 100, temperature=0.5)
+
+
+@asynccontextmanager
+async def saying(*parts, requests=None):
+    """A server that answers every request with ``parts`` as they are, and hangs up."""
+
+    async def answer(reader, writer):
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        length = int(head.lower().split("content-length: ")[1].split("\r\n")[0])
+        body = json.loads(await reader.readexactly(length))
+        if requests is not None:
+            requests.append((head, body))
+        for part in parts:
+            if isinstance(part, float):
+                await asyncio.sleep(part)
+            else:
+                writer.write(part)
+                await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    finally:
+        server.close()
+
+
+def status(code, body, *headers):
+    lines = [f"HTTP/1.1 {code} Said", "Content-Type: application/json", "Connection: close"]
+    return "\r\n".join([*lines, *headers, "", body]).encode()
+
+
+def stream(*events, done=True):
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+    lines = [b"data: " + json.dumps(event).encode() + b"\n\n" for event in events]
+    return head + b"".join(lines) + (b"data: [DONE]\n\n" if done else b"")
+
+
+def delta(finish=None, **fields):
+    return {"model": "served", "choices": [{"delta": fields, "finish_reason": finish}]}
+
+
+def ask(*parts, requests=None, **how):
+    async def go():
+        async with (
+            saying(*parts, requests=requests) as url,
+            Server("m", url, stall=0.5, **how) as teacher,
+        ):
+            return await teacher.ask(ASKED, lambda: None)
+
+    return asyncio.run(go())
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+
+
+USAGE = {
+    "choices": [],
+    "usage": {
+        "prompt_tokens": 4,
+        "completion_tokens": 9,
+        "completion_tokens_details": {"reasoning_tokens": 7},
+    },
+}
+GOOGLE = {"extra_content": {"google": {"thought": True}}}
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [delta(reasoning_content="th"), delta(reasoning_content="ink"), delta(content="answer")],
+        [delta(reasoning="think"), delta(content="answer")],
+        [delta(content="<think>\nth"), delta(content="ink</th"), delta(content="ink>\n\nanswer")],
+        [delta(content="<thought>think", **GOOGLE), delta(content="</thought>answer")],
+        [delta(content="think", **GOOGLE), delta(content="answer")],
+    ],
+)
+def test_channels(events):
+    reply = ask(stream(*events, delta("stop"), USAGE))
+    assert (reply.thinking, reply.answer, reply.finish) == ("think", "answer", "stop")
+    assert (reply.served_as, reply.prompt_tokens, reply.completion_tokens) == ("served", 4, 9)
+    assert reply.reasoning_tokens == 7 and reply.status() == ("ok", "")
+
+
+def test_a_reply_that_is_not_streamed():
+    whole = {
+        "model": "served",
+        "choices": [
+            {"message": {"reasoning_content": "t", "content": "a"}, "finish_reason": "stop"}
+        ],
+        "usage": {"prompt_tokens": 4, "completion_tokens": 9},
+    }
+    reply = ask(status(200, json.dumps(whole)))
+    assert (reply.thinking, reply.answer, reply.completion_tokens) == ("t", "a", 9)
+
+
+def test_surrogates_that_a_stream_parts_are_put_together():
+    halves = [delta(reasoning="\ud83d"), delta(reasoning="\ude00\ud83d"), delta(content="a")]
+    assert ask(stream(*halves, delta("stop"))).thinking == "😀\ufffd"
+
+
+def test_what_is_sent(monkeypatch):
+    requests = []
+    extra = {"reasoning_effort": "high"}
+    ask(stream(delta(content="a"), delta("stop")), requests=requests, extra=extra)
+    ((head, body),) = requests
+    assert head.startswith("POST /v1/chat/completions ") and f"Bearer {KEY}" in head
+    assert body == {
+        "model": "m", "messages": [{"role": "user", "content": "1+1?"}], "max_tokens": 100,
+        "temperature": 0.5, "stream": True, "stream_options": {"include_usage": True},
+        "reasoning_effort": "high",
+    }  # fmt: skip
+    assert "thinking_config" in json.dumps(
+        Server("m", "https://generativelanguage.googleapis.com/v1beta/openai").extra
+    )
+
+
+def test_a_format_goes_through_completions():
+    requests = []
+    text = "\nthink\n<|im_start|>answer\nAnswer: 2"
+    events = [{"model": "served", "choices": [{"text": text, "finish_reason": "stop"}]}]
+    reply = ask(stream(*events), requests=requests, fmt=S1, prompt=lambda text: [1, 2])
+    assert (reply.thinking, reply.answer) == ("think", "Answer: 2")
+    ((head, body),) = requests
+    assert head.startswith("POST /v1/completions ")
+    assert body["prompt"] == [1, 2] and body["skip_special_tokens"] is False
+
+
+@pytest.mark.parametrize(
+    ("parts", "kind", "said"),
+    [
+        ([status(429, "{}", "Retry-After: 7")], Unavailable, "HTTP 429"),
+        ([status(500, "<html>")], Unavailable, "HTTP 500: <html>"),
+        ([status(529, "{}")], Unavailable, "HTTP 529"),
+        ([b""], Unavailable, "RemoteProtocolError"),
+        ([2.0], Unavailable, "ReadTimeout"),
+        ([stream(delta(content="a"), done=False), 2.0], Unavailable, "ReadTimeout"),
+        ([stream(delta(content="a"), done=False)], Unavailable, "ended the reply early"),
+        ([stream(delta("insufficient_system_resource"))], Unavailable, "insufficient_system"),
+        ([stream(delta(content="a"), done=False) + b"data: {\n\n"], Unavailable, "broke off"),
+        ([status(200, '{"choices": [')], Unavailable, "broke off"),
+        ([stream({"error": {"message": "overloaded"}})], Unavailable, "overloaded"),
+        ([stream({"error": {"message": "bad", "code": 400}})], Refused, "HTTP 400: bad"),
+        ([status(400, '{"error": {"message": "prompt too long"}}')], Refused, "prompt too long"),
+        ([status(401, '{"error": {"message": "bad key"}}')], Hopeless, "OPENAI_API_KEY"),
+        ([status(402, "{}")], Hopeless, "top it up"),
+        ([status(403, "{}")], Hopeless, "may not use"),
+        ([status(404, '{"detail": "Not Found"}')], Hopeless, "--base-url"),
+        ([status(400, '{"error": {"message": "Model Not Exist"}}')], Hopeless, "--teacher"),
+        ([status(400, '[{"error": {"message": "API key not valid"}}]')], Hopeless, "valid key"),
+        (
+            [status(429, '{"error": {"code": "insufficient_quota", "message": "quota"}}')],
+            Hopeless,
+            "top it up",
+        ),
+        ([status(307, "", "Location: http://elsewhere/")], Hopeless, "another one now"),
+    ],
+)
+def test_failures_are_sorted(parts, kind, said):
+    with pytest.raises(kind) as error:
+        ask(*parts)
+    assert said in str(error.value)
+    if "Retry-After" in str(parts):
+        assert error.value.retry_after == 7
+
+
+def test_retry_after_as_a_date():
+    with pytest.raises(Unavailable) as error:
+        ask(status(503, "{}", f"Retry-After: {formatdate(time() + 60, usegmt=True)}"))
+    assert 57 < error.value.retry_after <= 60
+
+
+def test_a_context_that_is_too_short_for_one_question_stops_no_other():
+    said = '{"error": {"message": "This model\'s maximum context length is 9", "code": "invalid"}}'
+    with pytest.raises(Refused):
+        ask(status(400, said))
+
+
+def test_a_filtered_question_is_a_refusal():
+    with pytest.raises(Refused) as error:
+        ask(status(400, '{"error": {"code": "content_filter", "message": "no"}}'))
+    assert error.value.status == 451
+
+
+@pytest.mark.parametrize("code", [400, 401, 429, 500])
+def test_a_server_that_repeats_the_key_gives_nothing_away(code):
+    with pytest.raises((Hopeless, Refused, Unavailable)) as error:
+        ask(status(code, json.dumps({"error": {"message": f"no {KEY}\x1b[2J"}})))
+    assert KEY not in str(error.value) and "no ***\\x1b[2J" in str(error.value)
+    assert KEY not in repr(error.value.__context__ or "")
+
+
+def test_nobody_there():
+    async def go():
+        async with Server("m", "http://127.0.0.1:9/v1") as teacher:
+            await teacher.ask(ASKED, lambda: None)
+
+    with pytest.raises(Unavailable, match="ConnectError"):
+        asyncio.run(go())
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "http://u:p@h/v1", "https://h/v1?key=x", ""])
+def test_addresses_that_are_refused(url):
+    with pytest.raises(ValueError, match="--base-url") as error:
+        Server("m", url)
+    assert "u:p" not in str(error.value) and "key=x" not in str(error.value)
+
+
+def test_where_the_key_comes_from(monkeypatch):
+    monkeypatch.delenv("DEEPSEEK_API_KEY", raising=False)
+    Server("m", "http://localhost/v1").check_key()
+    with pytest.raises(ValueError, match="DEEPSEEK_API_KEY is not set"):
+        Server("m", "https://api.deepseek.com/v1").check_key()
+    with pytest.raises(ValueError, match="MINE is not set"):
+        Server("m", "http://localhost/v1", key_variable="MINE").check_key()

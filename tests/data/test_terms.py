@@ -1,0 +1,29 @@
+import pytest
+
+from s1_plugin.data import terms
+
+
+@pytest.mark.parametrize(
+    ("model", "host", "whose", "allowed"),
+    [
+        ("deepseek-reasoner", "api.deepseek.com", "DeepSeek", True),
+        ("deepseek-ai/DeepSeek-R1", "localhost", "DeepSeek", True),
+        ("deepseek-ai/DeepSeek-R1-Distill-Llama-70B", "local", "DeepSeek-R1-Distill", True),
+        ("gemini-2.5-pro", "generativelanguage.googleapis.com", "Gemini", False),
+        ("google/gemini-2.5-pro", "openrouter.ai", "Gemini", False),
+        ("o3", "api.openai.com", "OpenAI", False),
+        ("openai/gpt-5", "openrouter.ai", "OpenAI", False),
+        ("claude-opus", "api.anthropic.com", "Anthropic", False),
+        ("openai/gpt-oss-120b", "localhost", "openai/gpt-oss-120b", None),
+        ("qwen3", "localhost", "qwen3", None),
+    ],
+)
+def test_whose_terms(model, host, whose, allowed):
+    assert terms.of(model, host)[:2] == (whose, allowed)
+
+
+def test_what_is_said():
+    said = terms.sentence(terms.of("gemini-2.5-pro", "h"), "h")
+    assert "RESTRICT" in said and "compete" in said and "https://ai.google.dev" in said
+    assert "read the model's licence" in terms.sentence(terms.of("mine", "h"), "h")
+    assert "h may add terms" in terms.sentence(terms.of("deepseek-r1", "h"), "h")
