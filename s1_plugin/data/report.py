@@ -196,9 +196,7 @@ def _draw(
     if bins:
         by_length.legend(fontsize=7, frameon=False)
     near.hist(shares, bins=[i / 20 for i in range(21)], color=COLOURS[3])
-    near.set_title(
-        "chosen rows by share of 3-word runs with nearest benchmark question", fontsize=9
-    )
+    near.set_title("chosen rows by 3-word runs shared with a benchmark question", fontsize=9)
     for axes in (funnel, by_domain, by_length, near):
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=7)

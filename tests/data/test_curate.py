@@ -22,7 +22,7 @@ WITHOUT = ["--without-benchmark", "aime25", "--without-benchmark", "gpqa_diamond
 
 @pytest.fixture
 def folder(data_dir, tmp_path, monkeypatch):
-    """A folder with ``in.jsonl``: real questions, and traces that are short but differ in length."""
+    """A folder with ``in.jsonl``: real questions, and short traces of many lengths."""
     monkeypatch.setenv("S1_EVAL_DATA", str(data_dir))
     lines = (data_dir / "s1k-questions.jsonl").read_text(encoding="utf-8").splitlines()
     with (tmp_path / "in.jsonl").open("w") as file:
@@ -119,8 +119,10 @@ def test_the_distributed_engine_gives_the_same_rows(folder):
     run(folder, *options)
     code = "from s1_plugin.cli import main; main(prog_name='s1')"
     result = subprocess.run(
-        [python, "-c", code, "curate", str(folder / "in.jsonl"), "-o", str(folder / "ray")]
-        + ["--rows", "100", *options, "--engine", "ray"],
+        [
+            *(python, "-c", code, "curate", folder / "in.jsonl", "-o", folder / "ray"),
+            *("--rows", "100", "--engine", "ray", *options),
+        ],
         env={**os.environ, "S1_CACHE": str(folder / "ray-cache"), "RAY_USAGE_STATS_ENABLED": "0"},
         capture_output=True,
         text=True,

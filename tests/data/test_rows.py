@@ -87,7 +87,7 @@ def test_errors_name_the_place(tmp_path, text, said):
 def test_sources_that_are_not_there(tmp_path, name, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.csv").write_text("x")
-    with pytest.raises(InputError, match="name a |convert"):
+    with pytest.raises(InputError, match=r"name a |convert"):
         load([name], tmp_path)
 
 
