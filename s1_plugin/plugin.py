@@ -36,6 +36,9 @@ class S1Plugin(BasePlugin):
                 "s1.weights: float32 is for full fine-tuning; the weights of an adapter are "
                 f"float32 anyway: remove the key, or `adapter: {cfg['adapter']}`"
             )
+        from s1_plugin.training import parallel
+
+        parallel.check(cfg)
         if settings.balance:
             from s1_plugin.training import batches
 

@@ -117,6 +117,7 @@ def _plan(
         precision=sentence,
         arrives=arrives,
         strategy=cfg.get("excess_length_strategy"),
+        of_others=file is None and "NOT those of your data" in source,
         of_s1k=_paths(cfg) == [paper.DATA] and len(lengths) == paper.ROWS,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -266,7 +267,10 @@ def _syncs_each(cfg: Mapping[str, Any]) -> bool:
 def _saves(cfg: Mapping[str, Any]) -> int | None:
     """How often weights are written; None where steps decide."""
     strategy = str(cfg.get("save_strategy") or "")
-    if cfg.get("save_steps") or cfg.get("saves_per_epoch"):
+    every = float(cfg.get("save_steps") or 0)
+    if 0 < every < 1:  # a share of all steps; transformers saves at the last one, too
+        return 1 + math.ceil(1 / every)
+    if every or cfg.get("saves_per_epoch"):
         return None
     # The last one is written once more, as the result.
     return 1 + (int(float(cfg.get("num_epochs") or 1)) if strategy == "epoch" else 0)

@@ -17,6 +17,8 @@ from s1_plugin.plan.shapes import Shape
 DISK = 2e9
 #: From this share of waiting on, it is worth a warning.
 _WAITING = 0.2
+#: Bytes of slack below which a GPU is called full.
+_SPARE = 3e9
 #: Seconds of a step under which the roofline says little.
 _SHORT = 0.1
 
@@ -37,6 +39,7 @@ class Plan:
     arrives: bool
     strategy: str | None  # axolotl's excess_length_strategy
     of_s1k: bool = False  # the lengths are those of the paper's own data
+    of_others: bool = False  # ... or its, where the config's data could not be read
 
     @property
     def efficiency(self) -> float:
@@ -156,6 +159,17 @@ class Plan:
             yield (
                 f"these data fit, but a row of sequence_len {recipe.sequence_len:,} tokens would "
                 f"not: up to {fits:,} do"
+            )
+        elif self.gpu.memory - used < _SPARE:
+            yield (
+                f"{(self.gpu.memory - used) / 1e9:.1f} GB are left at the largest micro-batch, and "
+                "this arithmetic is not that exact. Helps: a smaller keep_activations_gb, "
+                "context_parallel_size"
+            )
+        if self.of_others:
+            yield (
+                "lengths are a fit of s1K's, NOT those of your data, which cannot be read here: "
+                "memory and time are of other rows. Helps: --lengths FILE"
             )
         whole = memory.states(self.shape, recipe)["gradients"]
         whole -= memory.states(self.shape, replace(recipe, sync_each=True))["gradients"]

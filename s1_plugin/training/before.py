@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from s1_plugin.console import say
-from s1_plugin.training import checkpoints, space
+from s1_plugin.training import checkpoints, record, space
 
 
 def check_output(cfg: Any) -> None:
@@ -28,7 +28,7 @@ def check(cfg: Any) -> None:
 
     Raises:
         ValueError: if what is written will not fit or cannot be written, or if the checkpoint that
-            is to be gone on from cannot be.
+            is to be gone on from cannot be, or is a finished run's of other settings.
     """
     if not _is_first_rank():
         return
@@ -37,6 +37,8 @@ def check(cfg: Any) -> None:
         cfg.resume_from_checkpoint or None,
         bool(cfg.auto_resume_from_checkpoints),
     )
+    if cfg.auto_resume_from_checkpoints or cfg.resume_from_checkpoint:
+        record.check_finished(cfg)
     unknown = space.check(cfg)
     if unknown:
         say(unknown)

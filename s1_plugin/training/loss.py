@@ -81,20 +81,25 @@ def token_weights(
 
 
 def head_losses(
-    head: Callable[[torch.Tensor], torch.Tensor], hidden: torch.Tensor, targets: torch.Tensor
+    head: Callable[[torch.Tensor], torch.Tensor],
+    hidden: torch.Tensor,
+    targets: torch.Tensor,
+    pieces: int,
 ) -> torch.Tensor:
-    """Cross entropy of each position, in float32; `CHUNK` positions' logits exist at a time.
+    """Cross entropy of each position, in float32; the logits of one piece exist at a time.
 
     Args:
         head: from hidden states to logits, (n, hidden size) to (n, vocabulary).
         hidden: (positions, hidden size).
         targets: (positions,).
+        pieces: how many, about equal; some may be empty. (The head's gradient is summed over them
+            in the precision in which it is computed.)
     """
 
     def piece(part: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         return F.cross_entropy(head(part).float(), target, reduction="none")
 
-    parts = zip(hidden.split(CHUNK), targets.split(CHUNK), strict=True)
+    parts = zip(hidden.tensor_split(pieces), targets.tensor_split(pieces), strict=True)
     return torch.cat([checkpoint(piece, *part, use_reentrant=False) for part in parts])
 
 
@@ -192,7 +197,8 @@ def use_weights(causal: Any, meter: Meter | None) -> list[torch.Tensor]:
         if not chosen.any():
             # Every rank runs the head, or the ranks' reductions of its gradient would not meet.
             chosen[0, 0] = True
-        losses = head_losses(head, outputs.last_hidden_state[chosen], targets[chosen])
+        hidden = outputs.last_hidden_state[chosen]
+        losses = head_losses(head, hidden, targets[chosen], _pieces(head, hidden))
         if meter is not None and answer is not None:
             learned = weights[chosen] > 0
             meter.add(losses[learned], answer[chosen][learned])
@@ -202,6 +208,19 @@ def use_weights(causal: Any, meter: Meter | None) -> list[torch.Tensor]:
 
     causal.forward = weighted
     return exact
+
+
+def _pieces(head: Any, hidden: torch.Tensor) -> int:
+    """Into how many pieces positions are cut. DeepSpeed's ZeRO-3 gathers the head whenever it is
+    called, all ranks together, so there all take as many as the one with the most."""
+    count = -(-hidden.shape[0] // CHUNK)
+    if not any(hasattr(p, "ds_id") for p in head.parameters()):
+        return count
+    from torch import distributed
+
+    most = torch.tensor(count, device=hidden.device)
+    distributed.all_reduce(most, distributed.ReduceOp.MAX)
+    return int(most)
 
 
 def shards(trainer: Any) -> int:

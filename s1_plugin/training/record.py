@@ -46,7 +46,9 @@ _SECRET_VALUE = re.compile(
     r"|\bxox[a-z]-[A-Za-z0-9-]{10,}"  # Slack
     r"|\b(AKIA|ASIA)[A-Z0-9]{16}\b"  # AWS
     r"|\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"  # JSON web tokens
-    r"|(?<=://)[^/@\s]+:[^/@\s]+(?=@)"  # user:password@host
+    r"|(?<=://)[^/@\s]+(?=@)"  # user:password@host, token@host
+    r"|(?<=[?&])[^=&\s]*(?i:token|key|signature|secret|credential)[^=&\s]*=[^&\s]+"  # in a query
+    r"|\bAIza[\w-]{20,}|\bya29\.[\w.-]{10,}"  # Google
 )
 _HEX40 = re.compile(r"[0-9a-fA-F]{40}")  # Weights & Biases' keys; commits look the same
 
@@ -143,12 +145,7 @@ class Recorder(TrainerCallback):
         if resumed and state.is_world_process_zero:
             before = _read(self.path)
             found = changes(before, self.record)
-            if found and before.get("finished"):
-                raise ValueError(
-                    f"{self.path.parent} holds a finished run with other settings: "
-                    f"{'; '.join(found)}. Set another `output_dir`, or delete that one: its last "
-                    f"checkpoint {resumed} would be taken for this run's"
-                )
+            _refuse(self.path.parent, before, found)
             for line in found:
                 say(f"going on from {resumed}, though {line}")
         self._write(state)
@@ -163,6 +160,30 @@ class Recorder(TrainerCallback):
         if state.is_world_process_zero:
             self.record |= self._watch.summary(state)
             write(self.path, self.record)
+
+
+def check_finished(cfg: Any) -> None:
+    """Before anything is loaded, what is known then: whether a finished run would be gone on with.
+
+    Raises:
+        ValueError: if it had other settings.
+    """
+    folder = Path(cfg.output_dir)
+    before, now = _read(folder / FILE_NAME), without_secrets(cfg.to_dict())
+    was = before.get("config") or {}
+    # axolotl fills in more later, which is not there yet.
+    both = {key for key in was if was[key] is not None and now.get(key) is not None}
+    known = {key: now[key] for key in both}
+    found = changes({"config": {key: was[key] for key in both}}, {"config": known})
+    _refuse(folder, before, found)
+
+
+def _refuse(folder: Path, before: Mapping[str, Any], found: list[str]) -> None:
+    if found and before.get("finished"):
+        raise ValueError(
+            f"{folder} holds a finished run with other settings: {'; '.join(found)}. Set another "
+            "`output_dir`, or delete that one: its last checkpoint would be taken for this run's"
+        )
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 by torchrun, over gloo. The trainer, which knows GPUs alone here, is played by a few lines."""
 
 import sys
+from datetime import timedelta
 
 import torch
 from torch import distributed
@@ -65,12 +66,41 @@ def reference():
     return {name: p.grad for name, p in model.named_parameters()}
 
 
+def gathered(model, rank) -> None:
+    """A head that all ranks gather whenever one calls it, as under ZeRO-3: with 300 and 45 tokens
+    to learn, in pieces of 20, it must be called as often on both, or one would wait for ever."""
+    from s1_plugin.training import loss
+
+    loss.CHUNK = 20
+    model.lm_head.weight.ds_id = 0
+    calls = torch.zeros(1)
+
+    def gather(*_):
+        calls.add_(1)
+        distributed.all_reduce(torch.zeros(1))
+
+    model.lm_head.register_forward_pre_hook(gather)
+    trainer = Trainer(model)
+    loss.install(trainer)
+    batch = rows(rank)
+    total = trainer._get_num_items_in_batch([batch], "cpu")
+    trainer.compute_loss(model, batch, num_items_in_batch=total).backward()
+    most = calls.clone()
+    distributed.all_reduce(most, distributed.ReduceOp.MAX)
+    if rank == 0:
+        print(f"off by {float(most - calls):.2e} in {int(calls)} calls")
+    distributed.destroy_process_group()
+
+
 def main() -> None:
     from s1_plugin.training import loss, recompute
 
-    distributed.init_process_group("gloo")
+    distributed.init_process_group("gloo", timeout=timedelta(seconds=60))
     rank, kind = distributed.get_rank(), sys.argv[1]
     model = tiny()
+    if kind == "gathered":
+        gathered(model, rank)
+        return
     if kind == "bfloat16":
         # All tokens cost log(50): the loss is what the weights add up to.
         torch.nn.init.zeros_(model.lm_head.weight)
@@ -81,8 +111,8 @@ def main() -> None:
     loss.install(trainer)
     recompute.use_budget(model.model, per_token=1.0, budget=100.0)  # one layer of the short row
     for layer in model.model.layers:
-        fully_shard(layer, mesh=mesh, mp_policy=policy)
-    fully_shard(model, mesh=mesh, mp_policy=policy)
+        fully_shard(layer, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
+    fully_shard(model, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
     batch = rows(rank)
     total = trainer._get_num_items_in_batch([batch], "cpu")
     found = trainer.compute_loss(model, batch, num_items_in_batch=total)
@@ -90,6 +120,12 @@ def main() -> None:
     said = found.detach().clone()
     distributed.all_reduce(said)
     if kind == "bfloat16":
+        weight = model.model.layers[0].mlp.up_proj.weight
+        before = weight.full_tensor().clone()
+        weight.grad = torch.ones_like(weight)  # of a head of zeros there is none
+        torch.optim.Adam([weight], lr=1e-5).step()
+        moved = (weight.full_tensor() != before).float().mean()
+        assert weight.dtype == torch.float32 and moved > 0.99, "steps of 1e-5 are lost"
         off = abs(said.item() / 2 / torch.tensor(50.0).log().item() - 1)
     else:
         want = reference()

@@ -142,10 +142,11 @@ def test_so_is_one_over_several_ranks(world, real, tmp_path, ranks, rows_are):
     assert distance(step["gradient"], reference(world, rows)) <= 1e-5
 
 
-@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
+@pytest.mark.parametrize("kind", ["float32", "bfloat16", "gathered"])
 def test_so_is_one_of_a_model_that_ranks_share(kind):
     """FSDP2, packed rows, recomputation. In bfloat16 what is compared is the sum of the weights:
-    FSDP casts what a model is given, and 1/300 is no bfloat16."""
+    FSDP casts what a model is given, and 1/300 is no bfloat16; and its float32 weights move by
+    steps of 1e-5. Gathered: the head alone, as ZeRO-3 does it, whose calls are compared."""
     launch = ("torchrun", "--standalone", "--nproc_per_node", 2)
     script = ROOT / "tests" / "e2e" / "step_fsdp.py"
     done = run(*launch, script, kind, cwd=ROOT, PYTHONPATH=str(ROOT))

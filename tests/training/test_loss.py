@@ -24,7 +24,7 @@ def naive(logits, rows):
 def weighted(logits, labels, positions, total):
     """As training does it; here the hidden states are the logits."""
     targets, weights = loss.token_weights(labels, positions)
-    losses = loss.head_losses(lambda x: x, logits.flatten(0, 1), targets.flatten())
+    losses = loss.head_losses(lambda x: x, logits.flatten(0, 1), targets.flatten(), 3)
     return (losses * weights.flatten()).sum() / total
 
 

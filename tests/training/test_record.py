@@ -45,6 +45,22 @@ def test_secrets_are_struck_out_wherever_they_are():
     assert record.without_secrets(SECRETS)["url"] == f"https://{STRUCK_OUT}@example.org/data"
 
 
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        ("https://host/data?x=1&X-Amz-Signature=abcdef&y=2", "abcdef"),
+        ("https://host/data?token=abcdef", "abcdef"),
+        ("https://abcdef@host/data", "abcdef"),
+        ("AIza" + "b" * 30, "bbb"),
+        ("ya29.abcdef-ghijkl", "abcdef"),
+    ],
+)
+def test_secrets_in_addresses_are_struck_out(text, secret):
+    found = record.without_secrets({"path": text})["path"]
+    assert secret not in found and STRUCK_OUT in found
+    assert "x=1" not in text or found.endswith("&y=2")
+
+
 def test_the_rest_stays_as_it_is():
     assert record.without_secrets(PLAIN) == PLAIN
 
