@@ -167,7 +167,7 @@ def main() -> None:
     theirs = plain_loop(texts, problems)
     loop_seconds = time.process_time() - began
     print(
-        f"contamination of {args.n:,} questions by {len(problems)}, one process, of processor time: "
+        f"contamination of {args.n:,} questions by {len(problems)}, one process, processor time: "
         f"{our_seconds:.2f} s; loop {loop_seconds:.2f} s"
     )
     verdict("ratio", loop_seconds / our_seconds, TIMES, loop_seconds >= TIMES * our_seconds, "x")

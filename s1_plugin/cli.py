@@ -14,6 +14,7 @@ _COMMANDS = {
     "demo": ("s1_plugin.commands.demo:demo", "Train the nano model, evaluate it, draw the curve."),
     "distill": ("s1_plugin.commands.distill:distill", "Ask a teacher for reasoning traces."),
     "curate": ("s1_plugin.commands.curate:curate", "Choose a thousand traces out of many."),
+    "data": ("s1_plugin.commands.data:data", "What is in training data: `s1 data stats FILE`."),
     "doctor": ("s1_plugin.commands.doctor:doctor", "Check the installation and a config."),
     "plan": ("s1_plugin.commands.plan:plan", "Memory, minutes and price of a training."),
     "curve": ("s1_plugin.commands.curve:curve", "Draw accuracy against thinking tokens."),

@@ -147,7 +147,7 @@ def _decide(
     found: dict[str, Any] = {name: columns[name] for name in stage.needs}
     if stage.measure is not None:
         measured: dict[str, list[Any]] = {}
-        jobs = _jobs(numbers, found)
+        jobs = jobs_of(numbers, found)
         for part in engine.run(stage.measure, rows, stage.reads, jobs):
             for name, values in part.items():
                 measured.setdefault(name, []).append(values)
@@ -157,7 +157,8 @@ def _decide(
     return outcome
 
 
-def _jobs(numbers: list[int], found: Mapping[str, list[Any]]) -> list[Job]:
+def jobs_of(numbers: list[int], found: Mapping[str, list[Any]]) -> list[Job]:
+    """Rows by group, with what was found of them."""
     jobs, start = [], 0
     while start < len(numbers):
         group, end = numbers[start] // GROUP, start
