@@ -134,6 +134,12 @@ def _object(ctx: click.Context, option: click.Parameter, text: str) -> dict[str,
     help="Tokens of a reply, for the forecast. Not given: the mean of the replies that are there, "
     "else 4,700, the mean of s1K.",
 )
+@click.option(
+    "--no-thinking",
+    is_flag=True,
+    help="None is expected (a student's attempts, for `s1 curate --student`): replies without it "
+    "do not stop the run.",
+)
 @click.option("--dry-run", is_flag=True, help="Price the job; ask nothing, write nothing.")
 def distill(questions: str, out: Path, dry_run: bool, **options: Any) -> None:
     """Ask a teacher every one of QUESTIONS, and write down how it thinks.
@@ -184,7 +190,7 @@ async def _distill(source: str, out: Path, dry_run: bool, options: dict[str, Any
             name: options[name]
             for name in (
                 *("samples", "concurrency", "tokens_per_minute"),
-                *("retries", "patience", "timeout"),
+                *("retries", "patience", "timeout", "no_thinking"),
             )
         },
     )

@@ -42,6 +42,7 @@ class Settings:
     retries: int = 8
     patience: float = 900.0
     timeout: float = 3600.0
+    no_thinking: bool = False
     prices: Prices = field(default_factory=Prices)
     expected_tokens: int | None = None
 
@@ -187,7 +188,8 @@ class Run:
         else:
             await self._write(row)
             await self._write_held()
-        self._breaker.ended(status, reason)
+        wanted = status == "no_thinking" and self.settings.no_thinking
+        self._breaker.ended("ok" if wanted else status, reason)
 
     async def _write_held(self) -> None:
         held, self._held = self._held, []
@@ -302,11 +304,8 @@ class Run:
             "key": job.key,
             "status": status,
             "reason": reason,
-            "id": job.question.id,
             "question": job.question.text,
-            "solution": job.question.solution,
-            "source_type": job.question.source_type,
-            "metadata": job.question.metadata,
+            **{name: value for name, value in job.question._asdict().items() if name != "text"},
             "sample": job.sample,
             "thinking_trajectories": [found.thinking] if good else [],
             "attempt": found.answer if good else "",

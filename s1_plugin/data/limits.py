@@ -100,7 +100,8 @@ class Breaker:
 _REMEDIES = {
     "no_thinking": (
         "The teacher shows no thinking there: switch it on (--extra; docs/distill.md lists how for "
-        "DeepSeek, Gemini, vLLM; --format for models of s1-plugin), or name a teacher that does"
+        "DeepSeek, Gemini, vLLM; --format for models of s1-plugin), name a teacher that does, or "
+        "say --no-thinking"
     ),
     "truncated": "Raise --max-tokens",
     "error": (

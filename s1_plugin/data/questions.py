@@ -4,28 +4,30 @@ memory stays flat."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from s1_plugin.evaluation.jsonl import RowError
 from s1_plugin.evaluation.jsonl import rows as jsonl_rows
 
-#: Columns that are kept under a name of their own, with the names they may come under.
-_SOLUTION, _SOURCE = ("solution", "answer"), ("source_type", "source")
+#: Columns that are kept under their own name, s1K's; `source` counts as `source_type`.
+_KEPT = ("id", "solution", "answer", "cot_type", "source_type")
 
 
 class Question(NamedTuple):
-    """A question and what came with it.
+    """A question and what came with it, "" where nothing did.
 
-    ``metadata`` is the JSON of all other columns, as in s1K's column of that name.
+    ``metadata`` is the column of that name, or the JSON of all columns that are not named here.
     """
 
     text: str
-    id: str
-    solution: str
-    source_type: str
-    metadata: str
+    id: str = ""
+    solution: str = ""
+    answer: str = ""
+    cot_type: str = ""
+    source_type: str = ""
+    metadata: str = ""
 
 
 class Questions:
@@ -87,23 +89,16 @@ class Questions:
             raise RowError(
                 f"{where}: field {self.field!r} holds half a surrogate pair; mend or remove the row"
             ) from None
-        solution, source = _first(row, _SOLUTION), _first(row, _SOURCE)
-        used = {self.field, "id", solution[0], source[0]}
-        rest = {name: value for name, value in row.items() if name not in used}
-        return Question(
-            text,
-            "" if row.get("id") is None else str(row["id"]),
-            solution[1],
-            source[1],
-            json.dumps(rest, ensure_ascii=False, default=str) if rest else "",
-        )
-
-
-def _first(row: Mapping[str, Any], names: Sequence[str]) -> tuple[str, str]:
-    for name in names:
-        if row.get(name) is not None:
-            return name, str(row[name])
-    return "", ""
+        rest = {n: v for n, v in row.items() if n != self.field and v is not None}
+        if "source_type" not in rest and "source" in rest:
+            rest["source_type"] = rest.pop("source")
+        kept = {name: str(rest.pop(name)) for name in _KEPT if name in rest}
+        metadata = rest.get("metadata")
+        if not rest:
+            metadata = ""
+        elif len(rest) > 1 or not isinstance(metadata, str):
+            metadata = json.dumps(rest, ensure_ascii=False, default=str)
+        return Question(text, **kept, metadata=metadata)
 
 
 def _parquet(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -16,7 +16,7 @@ from s1_plugin.data.teachers import Asked, Server
 from s1_plugin.records import BadRow, detect
 from tests.data.fake_teacher import FakeTeacher, outcome_of
 
-QUESTIONS = [Question(f"q{n}", str(n), "s", "t", "") for n in range(60)]
+QUESTIONS = [Question(f"q{n}", id=str(n), answer="5") for n in range(60)]
 
 
 def settings(**how):
@@ -121,6 +121,15 @@ def test_a_teacher_that_takes_nothing_is_not_asked_everything(tmp_path, status, 
         distil(tmp_path, teacher)
     assert teacher.log.asked.total() <= most
     assert not Contents(tmp_path / "traces.jsonl").done
+
+
+def test_a_student_need_not_think(tmp_path, monkeypatch):
+    monkeypatch.setattr("tests.data.fake_teacher.outcome_of", lambda question: "no_thinking")
+    with pytest.raises(Hopeless, match="--no-thinking"):
+        distil(tmp_path / "teacher", FakeTeacher())
+    rows, _ = distil(tmp_path / "student", FakeTeacher(), how=settings(no_thinking=True))
+    assert len(rows) == 60 and {row["status"] for row in rows} == {"no_thinking"}
+    assert rows[0]["partial_attempt"].startswith("Answer: ") and rows[0]["answer"] == "5"
 
 
 def test_a_question_that_always_fails_is_an_error_with_its_reason(tmp_path, monkeypatch):

@@ -16,10 +16,8 @@ def test_jsonl_and_parquet_read_alike_and_twice(tmp_path):
     jsonl, parquet = tmp_path / "q.jsonl", tmp_path / "q.parquet"
     jsonl.write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
     Dataset.from_list(ROWS).to_parquet(parquet)
-    want = [
-        Question("What?", "7", "that", "mine", '{"year": 2024}'),
-        Question("∑?\u2028", "", "", "", '{"solution": null, "source_type": null, "year": null}'),
-    ]
+    rest = {"id": "7", "solution": "that", "source_type": "mine", "metadata": '{"year": 2024}'}
+    want = [Question("What?", **rest), Question("∑?\u2028")]
     for path in (jsonl, parquet):
         questions = Questions(str(path))
         assert list(questions) == want == list(questions)
@@ -27,8 +25,9 @@ def test_jsonl_and_parquet_read_alike_and_twice(tmp_path):
 
 def test_named_column_and_other_names(tmp_path):
     path = tmp_path / "q.jsonl"
-    path.write_text('{"problem": "p", "answer": 5, "source": "s"}\n')
-    assert list(Questions(str(path), "problem")) == [Question("p", "", "5", "s", "")]
+    path.write_text('{"problem": "p", "answer": 5, "source": "s", "metadata": "{}"}\n')
+    want = Question("p", answer="5", source_type="s", metadata="{}")
+    assert list(Questions(str(path), "problem")) == [want]
     with pytest.raises(ValueError, match=r"line 1: field 'question' is missing.*--question-field"):
         list(Questions(str(path)))
 
