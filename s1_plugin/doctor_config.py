@@ -61,6 +61,7 @@ def _settings(cfg: dict, settings: S1Config) -> Iterator[Finding]:
             "add `plugins: [s1_plugin.S1Plugin]`",
         )
     yield Finding("ok", f"s1 block: format {settings.format}, bad rows: {settings.bad_rows}")
+    yield from _layout(cfg, settings)
     arrives, sentence = precision.of_config(cfg, settings.weights)
     if arrives:
         yield Finding("ok", sentence)
@@ -100,6 +101,20 @@ def _needed(cfg: dict) -> Iterator[Finding]:
                 f"`{key}` needs the package {package}, which is not installed here",
                 f'where the config trains: pip install "{how}"',
             )
+
+
+def _layout(cfg: dict, settings: S1Config) -> Iterator[Finding]:
+    """What training refuses of rows on GPUs, and of what is recomputed."""
+    from s1_plugin.training import batches, parallel, recompute
+
+    checks = [parallel.check]
+    checks += [batches.check] * settings.balance
+    checks += [recompute.check] * bool(settings.keep_activations_gb)
+    for check in checks:
+        try:
+            check(cfg)
+        except ValueError as error:
+            yield Finding("fail", str(error))
 
 
 def _training(cfg: dict, settings: S1Config, scratch: Path) -> Iterator[Finding]:

@@ -1,6 +1,7 @@
 """Every shipped config passes axolotl's own validation, with the hardware it is written for, and
 all that train s1 agree with the paper and with one another, but for what is named here."""
 
+import os
 import re
 import sys
 import types
@@ -191,3 +192,27 @@ def test_the_table_of_the_documentation_is_what_plan_says(name):
     assert (model, where) == (size, f"{gpus} × {kind}")
     said = [float(number.replace(",", "")) for number in numbers]
     assert said == pytest.approx([states / 1e9, full / 1e9, longest], rel=0.02)
+
+
+@pytest.mark.parametrize("name", [name for name, gpus in GPUS.items() if gpus > 1])
+def test_accelerate_finds_groups_for_all_gpus(name, validated, monkeypatch):
+    """axolotl tells it by the environment, and not all that it has worked out itself."""
+    from accelerate import ParallelismConfig
+    from axolotl.utils.trainer import setup_parallelism_envs
+
+    from s1_plugin.training import parallel
+
+    for key in [key for key in os.environ if key.startswith("PARALLELISM_CONFIG_")]:
+        monkeypatch.delenv(key)
+    cfg = validated(name)
+    parallel.check(cfg)
+    before = dict(os.environ)
+    try:
+        setup_parallelism_envs(cfg)
+        found = ParallelismConfig()
+        context = cfg.context_parallel_size or 1
+        assert found.cp_size == context
+        assert found.total_size == (GPUS[name] if context > 1 else 1)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

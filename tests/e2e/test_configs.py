@@ -23,6 +23,8 @@ HARDWARE = {
     "fsdp_config": None,
     "deepspeed": None,
     "context_parallel_size": None,
+    "dp_shard_size": None,
+    "heads_k_stride": None,
     "ring_attn_func": None,
     "optimizer": "adamw_torch_fused",
     "optim_args": None,
