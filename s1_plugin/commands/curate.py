@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,19 @@ def cache_folder() -> Path:
     """Where rows and outcomes of stages are kept."""
     given = os.environ.get("S1_CACHE")
     return (Path(given) if given else Path.home() / ".cache" / "s1-plugin") / "curate"
+
+
+def needs(*modules: str) -> None:
+    """Stops where a package is not installed, before any work.
+
+    Raises:
+        click.ClickException: with the command that installs it.
+    """
+    missing = [name for name in modules if find_spec(name) is None]
+    if missing:
+        raise click.ClickException(
+            f"{missing[0]} is not installed; pip install 's1-plugin[curate]'"
+        )
 
 
 @click.command()
@@ -92,6 +106,7 @@ def curate(out: Path, parquet: bool, workers: int, engine: str, **asked: Any) ->
     Each says how many rows go, and why. Outcomes are kept, so that a second run with another
     setting does again only what depends on it.
     """
+    needs("numpy", "pyarrow", "matplotlib", *(() if asked["length_column"] else ("tokenizers",)))
     from s1_plugin.console import printable, say
     from s1_plugin.data import curate as curating
     from s1_plugin.data import engine as engines

@@ -52,7 +52,9 @@ def stats(
     """Rows and tokens of FILE (.jsonl, .parquet, or a data set of the hub), and what to look out
     for: rows over the context, traces that go in circles, languages, "Wait"s, copies, and questions
     of the benchmarks."""
-    from s1_plugin.commands.curate import cache_folder
+    from s1_plugin.commands.curate import cache_folder, needs
+
+    needs("numpy", "pyarrow")
     from s1_plugin.console import printable
     from s1_plugin.data import stats as counting
     from s1_plugin.data.engine import Local
