@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import random
 import signal
 import time
 from collections import Counter
@@ -23,7 +24,7 @@ from s1_plugin.data.ledger import Contents, Ledger
 from s1_plugin.data.limits import Breaker, Hopeless, Pace, pause
 from s1_plugin.data.questions import Question
 from s1_plugin.data.replies import Reply
-from s1_plugin.data.teachers import Asked, Teacher
+from s1_plugin.data.teachers import Asked, Busy, Teacher
 from s1_plugin.forcing.http import Refused, Unavailable
 
 #: Seconds between two looks at the bar, and kinds of failure that are said as they come.
@@ -173,6 +174,8 @@ class Run:
         except _Stopped:
             return
         except Hopeless as error:  # what the others have under way is paid for: let it come
+            if not self._stopping.is_set():
+                say("stopping; the replies under way come to their end (ctrl-C: at once)")
             self._hopeless = self._hopeless or error
             self._stopping.set()
 
@@ -213,20 +216,22 @@ class Run:
         Raises:
             _Stopped: if the run was stopped before there was one.
         """
-        began, failures, first = time.monotonic(), 0, 0.0
+        began, first, attempts, failures = time.monotonic(), 0.0, 0, 0
         asked = self.settings.asked
         if asked.seed is not None:
             asked = replace(asked, seed=asked.seed + job.sample)
         asked = replace(asked, question=job.question.text)
         while True:
+            attempts += 1
             try:
                 reply = await self._attempt(asked)
             except Refused as refusal:
                 status = "refused" if refusal.status == 451 else "error"
-                return self._row(job, began, failures + 1, status, str(refusal))
+                return self._row(job, began, attempts, status, str(refusal))
             except Unavailable as failure:
-                failures += 1
-                first = first or time.monotonic()
+                if not isinstance(failure, Busy):  # how long that may last, the breaker knows
+                    failures += 1
+                    first = first or time.monotonic()
                 self._note(str(failure))
                 asked_for = failure.retry_after or 0.0
                 if asked_for > self.settings.patience:
@@ -234,18 +239,18 @@ class Run:
                         f"the teacher asks for a pause of {asked_for:.0f} s, longer than "
                         f"--patience {self.settings.patience:.0f}: {failure}; come back then"
                     ) from None
-                spent = time.monotonic() - first
+                spent = time.monotonic() - (first or time.monotonic())
                 if failures > self.settings.retries or spent > self.settings.patience:
-                    why = f"given up after {failures} attempts in {spent:.0f} s: {failure}"
-                    return self._row(job, began, failures, "error", why)
+                    why = f"given up after {failures} failures in {spent:.0f} s: {failure}"
+                    return self._row(job, began, attempts, "error", why)
                 self._closed_until = max(self._closed_until, time.monotonic() + asked_for)
-                await self._sleep(pause(failures))
+                await self._sleep(pause(attempts))
             else:
-                return self._row(job, began, failures + 1, *reply.status(), reply)
+                return self._row(job, began, attempts, *reply.status(), reply)
 
     async def _attempt(self, asked: Asked) -> Reply:
         while (left := self._closed_until - time.monotonic()) > 0:
-            await self._sleep(left)
+            await self._sleep(left + random.uniform(0, 0.1 * left))
         expected = self._expected[0] + self._mean()
         while left := self._pace.wait(expected):
             await self._sleep(min(left, 1.0))

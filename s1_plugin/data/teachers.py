@@ -32,6 +32,10 @@ _GEMINI = {"extra_body": {"google": {"thinking_config": {"include_thoughts": Tru
 _CONNECT = 30.0
 
 
+class Busy(Unavailable):
+    """Too many requests (429): no fault of the question's."""
+
+
 @dataclass(frozen=True)
 class Asked:
     """One question to a teacher: its text, and the parameters that go with it."""
@@ -163,7 +167,8 @@ class Server:
                 failure = self._failure(int(code), {}, error.body)
             else:
                 cause = error.__cause__ or error
-                failure = self._unavailable(f"{type(cause).__name__}: {cause or error}")
+                said = str(cause) or f"nothing came for {self._stall:g} s"
+                failure = self._unavailable(f"{type(cause).__name__}: {said}")
         except (ValueError, OSError) as error:
             failure = self._unavailable(f"the reply broke off ({type(error).__name__})")
         except Exception as error:
@@ -241,7 +246,8 @@ class Server:
         if 300 <= status < 400:
             return Hopeless(f"HTTP {status}: the address is another one now; change --base-url")
         if status in (408, 409, 425, 429) or status >= 500:
-            return Unavailable(text, retry_after(headers.get("Retry-After")))
+            kind = Busy if status == 429 else Unavailable
+            return kind(text, retry_after(headers.get("Retry-After")))
         return Refused(text, 451 if _FILTERED.search(low) else status)
 
     def _unavailable(self, text: str) -> Unavailable:

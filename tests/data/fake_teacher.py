@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from time import time
+from time import monotonic, time
 
 FAULTS = (
     *("429", "429 later", "429 at a date", "500", "502", "503", "504"),
@@ -31,6 +31,7 @@ class Log:
     generation: int = 0
     asked: Counter[str] = field(default_factory=Counter)
     paid: dict[int, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    paid_at: dict[int, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
     faults: Counter[str] = field(default_factory=Counter)
     keys: Counter[str] = field(default_factory=Counter)
     bodies: list[dict] = field(default_factory=list)
@@ -117,6 +118,7 @@ class FakeTeacher:
             return True
         await self._stream(writer, self._events(question, outcome))
         log.paid[generation][question] += 1
+        log.paid_at[generation][question] = monotonic()
         return True
 
     # -- good replies ---------------------------------------------------------------------------

@@ -123,6 +123,15 @@ def test_a_teacher_that_takes_nothing_is_not_asked_everything(tmp_path, status, 
     assert not Contents(tmp_path / "traces.jsonl").done
 
 
+def test_a_busy_teacher_is_no_fault_of_the_questions(tmp_path, monkeypatch):
+    monkeypatch.setattr("tests.data.fake_teacher.FAULTS", ("429",))
+    monkeypatch.setattr("s1_plugin.data.limits._LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr("tests.data.fake_teacher.MOST_FAULTS", 10**9)
+    rows, _ = distil(tmp_path, FakeTeacher(faulty=0.5), how=settings(retries=0))
+    assert all(row["status"] == outcome_of(row["question"]) for row in rows) and len(rows) == 60
+    assert max(row["attempts"] for row in rows) > 1
+
+
 def test_a_student_need_not_think(tmp_path, monkeypatch):
     monkeypatch.setattr("tests.data.fake_teacher.outcome_of", lambda question: "no_thinking")
     with pytest.raises(Hopeless, match="--no-thinking"):
@@ -134,10 +143,11 @@ def test_a_student_need_not_think(tmp_path, monkeypatch):
 
 def test_a_question_that_always_fails_is_an_error_with_its_reason(tmp_path, monkeypatch):
     monkeypatch.setattr("tests.data.fake_teacher.MOST_FAULTS", 10**9)
+    monkeypatch.setattr("s1_plugin.data.limits._LONGEST_PAUSE", 0.1)
     rows, run = distil(
         tmp_path, FakeTeacher(faulty=0.6, stall=0.5), QUESTIONS[:40], settings(retries=1)
     )
-    given_up = [row for row in rows if row["reason"].startswith("given up after 2 attempts")]
+    given_up = [row for row in rows if row["reason"].startswith("given up after 2 failures")]
     assert given_up and {row["status"] for row in given_up} == {"error"}
     assert len(rows) == 40 and not run.held
 

@@ -31,6 +31,7 @@ def test_five_kills_and_every_fault(tmp_path):
     ledger = tmp_path / "traces" / "traces.jsonl"
     teacher, chance = FakeTeacher(faulty=0.4, stall=STALL), random.Random(SEED)
     at_kill: list[set[str]] = []
+    times: list[float] = []
     with teacher.serving() as url:
         command = [
             str(Path(sys.executable).with_name("s1")), "distill", "questions.jsonl",
@@ -66,6 +67,7 @@ def test_five_kills_and_every_fault(tmp_path):
                 )  # fmt: skip
                 assert locked.returncode == 1 and "another `s1 distill`" in locked.stderr
             process.kill()
+            times.append(time.monotonic())
             process.wait()
             at_kill.append({json.loads(line)["question"] for line in lines(ledger)})
             with ledger.open("ab") as file:  # what a kill in the middle of a write leaves
@@ -91,6 +93,9 @@ def test_five_kills_and_every_fault(tmp_path):
         again = teacher.log.paid[first].keys() & later.keys()
         assert not again & at_kill[first]  # what was on the disk was not asked for again
         assert len(again) <= CONCURRENCY
+        # Whatever had come two seconds before was on the disk.
+        late = {q for q, at in teacher.log.paid_at[first].items() if at > times[first] - 2}
+        assert teacher.log.paid[first].keys() - at_kill[first] <= late
         twice += len(again)
     assert set(teacher.log.faults) == set(FAULTS)
     assert set(teacher.log.keys) == {f"Bearer {KEY}"}
