@@ -2,6 +2,7 @@
 plain loop.
 
     python benchmarks/curate.py
+    python benchmarks/curate.py --traces    # real traces, their tokens counted: memory only
 
 Needs S1_TEST_DATA (default ../shared/data). The questions are synthetic: sentences of the real s1K
 questions, spliced and with other numbers, 1 % of them benchmark questions written otherwise, 3 %
@@ -74,13 +75,15 @@ def plain_loop(asked: list[str], problems: list[str]) -> list[bool]:
     return out
 
 
-def run_curate(folder: Path, data: Path, workers: int) -> tuple[float, float, str]:
+def run_curate(
+    folder: Path, data: Path, workers: int, lengths: list[str]
+) -> tuple[float, float, str]:
     """Seconds, peak gigabytes of all processes together, and what it said."""
     import psutil
 
     command = [
         *(sys.executable, "-c", "from s1_plugin.cli import main; main(prog_name='s1')", "curate"),
-        *(str(folder / "in.jsonl"), "-o", str(folder / "out"), "--length-column", "tokens"),
+        *(str(folder / "in.jsonl"), "-o", str(folder / "out"), *lengths),
         *("--without-benchmark", "aime25", "--without-benchmark", "gpqa_diamond"),
         *("--workers", str(workers)),
     ]
@@ -124,6 +127,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=QUESTIONS)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--traces", action="store_true")
     args = parser.parse_args()
     data = Path(os.environ.get("S1_TEST_DATA", ROOT.parent / "shared" / "data")).resolve()
     if not data.is_dir():
@@ -131,6 +135,10 @@ def main() -> None:
     real = [row["question"] for row in read(data / "s1k-questions.jsonl")]
     problems = [row["problem"] for n in ("aime24", "math500") for row in read(data / f"{n}.jsonl")]
     asked = questions(real, problems, args.n, args.seed)
+    traces = read(data / "traces" / "s1.1-32b-gsm8k.jsonl") if args.traces else []
+    lengths = ["--length-column", "tokens"]
+    if traces:
+        lengths = ["--tokenizer", str(data / "qwen2.5-tokenizer")]
     rng = random.Random(args.seed)
     targets = Targets()
 
@@ -142,20 +150,28 @@ def main() -> None:
         folder = Path(name)
         with (folder / "in.jsonl").open("w") as file:
             for number, (_, text) in enumerate(asked):
+                trace = [f"Let me see. {number}"]
+                if traces:
+                    trace = traces[number % len(traces)]["thinking_trajectories"]
                 row = {
                     "question": text,
-                    "thinking_trajectories": [f"Let me see. {number}"],
+                    "thinking_trajectories": trace,
                     "attempt": "Answer: 1",
                     "tokens": int(rng.expovariate(1 / 4000)),
                 }
                 file.write(json.dumps(row) + "\n")
-        seconds, gigabytes, said = run_curate(folder, data, args.workers)
+        seconds, gigabytes, said = run_curate(folder, data, args.workers, lengths)
         print(said)
         rows = read(folder / "out" / "train.jsonl")
+        size = (folder / "in.jsonl").stat().st_size / 1e9
     scale = args.n / QUESTIONS
     print(f"{args.n:,} questions, {args.workers} processes, seed {args.seed}, {len(rows)} rows")
-    verdict("s1 curate", seconds, SECONDS * scale, seconds <= SECONDS * scale, "s")
+    print(f"input {size:.2f} GB, {seconds:.0f} s in all")
     verdict("peak memory", gigabytes, GIGABYTES, gigabytes <= GIGABYTES, "GB")
+    if traces:
+        targets.check()
+        return
+    verdict("s1 curate", seconds, SECONDS * scale, seconds <= SECONDS * scale, "s")
 
     texts = [text for _, text in asked]
     began = time.process_time()

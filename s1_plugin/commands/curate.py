@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -41,7 +40,7 @@ def needs(*modules: str) -> None:
     "--out",
     required=True,
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for train.jsonl, README.md (data card), curate.html, .png and .json.",
+    help="Folder for train.jsonl, dropped.jsonl, README.md (data card), curate.html, .png, .json.",
 )
 @click.option("--rows", default=1000, show_default=True, type=click.IntRange(1))
 @click.option("--seed", default=0, show_default=True)
@@ -138,8 +137,9 @@ def curate(out: Path, parquet: bool, workers: int, engine: str, **asked: Any) ->
         )
     command = ["s1", *sys.argv[1:]]
     data = output.write(found, out, parquet)
+    output.dropped(found, out)
     output.card(found, request, command, data)
-    report.write(found, out, out.resolve().name, shlex.join(command))
+    report.write(found, out, out.resolve().name, output.shown(command))
     steps = [
         {
             "stage": step.name,

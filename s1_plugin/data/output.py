@@ -56,6 +56,15 @@ def write(curated: Curated, folder: Path, parquet: bool) -> Path:
     return path
 
 
+def dropped(curated: Curated, folder: Path) -> None:
+    """Writes dropped.jsonl: place, stage and reason of every row that went before selection."""
+    with (folder / "dropped.jsonl").open("w", encoding="utf-8") as file:
+        for stage, number, reason in curated.result.gone:
+            if stage != "selection":
+                place = curated.rows.value(number, "place")
+                file.write(json.dumps({"place": place, "stage": stage, "reason": reason}) + "\n")
+
+
 def _parquet(curated: Curated, path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -77,6 +86,11 @@ def _parquet(curated: Curated, path: Path) -> None:
     if batch or writer is None:
         flush()
     writer.close()  # type: ignore[union-attr]
+
+
+def shown(command: Sequence[str]) -> str:
+    """A command for readers elsewhere: nobody needs to know where this machine's folders are."""
+    return shlex.join(Path(part).name if Path(part).is_absolute() else part for part in command)
 
 
 def card(curated: Curated, asked: Asked, command: Sequence[str], data: Path) -> Path:
@@ -119,7 +133,7 @@ def _card(curated: Curated, asked: Asked, command: Sequence[str], data: Path) ->
         "## How it was made",
         "",
         "```bash",
-        shlex.join(command),
+        shown(command),
         "```",
         "",
         f"s1-plugin {__version__}, seed {asked.seed}, input sha256 `{curated.rows.digest}`",

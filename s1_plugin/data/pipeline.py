@@ -94,12 +94,13 @@ class Step:
 @dataclass
 class Result:
     """Rows that came through, what is known of them, and the steps; ``pool`` is what was known of
-    the rows that came to the last stage."""
+    the rows that came to the last stage, and ``gone`` has stage, row and reason of all others."""
 
     numbers: list[int]
     columns: dict[str, list[Any]]
     steps: list[Step]
     pool: dict[str, list[Any]]
+    gone: list[tuple[str, int, str]]
 
 
 def run(
@@ -113,7 +114,8 @@ def run(
     numbers = list(range(len(rows)))
     columns: dict[str, list[Any]] = {}
     pool = columns
-    steps = []
+    steps: list[Step] = []
+    gone: list[tuple[str, int, str]] = []
     for stage in stages:
         if not numbers:
             break
@@ -129,12 +131,15 @@ def run(
         stay = [at for at, reason in enumerate(outcome.reasons) if not reason]
         steps.append(_step(stage, outcome, len(stay), rows, numbers, cached, began))
         say(steps[-1])
+        gone += [
+            (stage.name, numbers[at], reason) for at, reason in enumerate(outcome.reasons) if reason
+        ]
         columns = {
             name: [values[at] for at in stay]
             for name, values in {**columns, **outcome.columns}.items()
         }
         numbers = [numbers[at] for at in stay]
-    return Result(numbers, columns, steps, pool)
+    return Result(numbers, columns, steps, pool, gone)
 
 
 def _decide(

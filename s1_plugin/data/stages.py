@@ -19,6 +19,11 @@ from s1_plugin.data.rows import InputError
 
 _ME = "s1_plugin.data.stages"
 _WORDS = "s1_plugin.data.words"
+_GRADING = (
+    difficulty.__name__,
+    *(f"s1_plugin.evaluation.{name}" for name in ("grading", "answers", "letters", "maths")),
+    "s1_plugin.evaluation.math_worker",
+)
 
 
 def _gone(found: Found) -> Outcome:
@@ -132,11 +137,7 @@ def hard(students: Sequence[difficulty.Student]) -> Stage:
         "difficulty",
         _solved,
         {"students": [[s.name, s.column, s.rows.digest if s.rows else None] for s in students]},
-        (
-            *(_ME, difficulty.__name__, duplicates.__name__, _WORDS),
-            *("s1_plugin.evaluation.grading", "s1_plugin.evaluation.maths"),
-            *("s1_plugin.evaluation.answers", "s1_plugin.evaluation.letters"),
-        ),
+        (_ME, duplicates.__name__, _WORDS, *_GRADING),
         reads=("question", "answer", "solution", "other"),
         measure=partial(difficulty.solved, list(students)),
     )
@@ -319,7 +320,7 @@ def selection(
         "selection",
         partial(_selected, mode, rows, seed, weights),
         {"mode": mode, "rows": rows, "seed": seed, "rules": list(rules), "weights": weights},
-        (_ME, select.__name__, difficulty.__name__, "s1_plugin.evaluation.grading"),
+        (_ME, select.__name__, *_GRADING),
         reads=("source_type", "attempt", "answer", "solution", "other") if by_s1 else (),
         needs=("domain", "trace_tokens") if with_lengths else ("domain",),
         measure=partial(_direct, rules) if by_s1 else None,

@@ -78,6 +78,14 @@ def test_what_it_writes(folder):
     assert "| contamination |" in card
     record = json.loads((folder / "out" / "curate.json").read_text())
     assert [s["rows_out"] for s in record["steps"]][-1] == 100
+    gone = [json.loads(x) for x in (folder / "out" / "dropped.jsonl").read_text().splitlines()]
+    assert len(gone) == record["steps"][0]["rows_in"] - record["steps"][-1]["rows_in"]
+    assert any(
+        row["stage"] == "contamination"
+        and row["reason"].startswith("in aime24: aime24 2024-I-4: '")
+        for row in gone
+    )
+    assert str(folder) not in card + (folder / "out" / "curate.html").read_text()
     assert (folder / "out" / "curate.png").read_bytes()[:4] == b"\x89PNG"
 
 
@@ -95,6 +103,7 @@ def test_the_second_time_all_is_kept_and_a_hand_written_card_stays(folder):
     assert (folder / "other" / "train.jsonl").read_bytes() != first
 
 
+@pytest.mark.e2e
 def test_four_processes_give_the_same_rows(folder, monkeypatch):
     assert rows_module.GROUP < 912  # there is work for two
     options = [*WITHOUT, "--length-column", "tokens"]
@@ -106,6 +115,7 @@ def test_four_processes_give_the_same_rows(folder, monkeypatch):
     assert one.read_bytes() == four.read_bytes()
 
 
+@pytest.mark.e2e
 def test_the_distributed_engine_gives_the_same_rows(folder):
     python = Path(os.environ.get("S1_RAY_PYTHON", ROOT / ".venv-vllm" / "bin" / "python"))
     if (
@@ -165,6 +175,31 @@ def test_parquet_and_modes(folder):
     longest = pq.read_table(folder / "longest" / "train.parquet")["trace_tokens"].to_pylist()
     random = pq.read_table(folder / "random" / "train.parquet")["trace_tokens"].to_pylist()
     assert min(longest) > 5000 > min(random)
+
+
+def test_what_students_solve_goes(folder):
+    pytest.importorskip("math_verify")
+    rows = [json.loads(line) for line in (folder / "in.jsonl").read_text().splitlines()][:40]
+    for number, row in enumerate(rows):
+        row["answer"], row["big"] = str(number), number % 4 == 0
+    (folder / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    attempts = [
+        {"question": row["question"], "thinking_trajectories": [], "attempt": "",
+         "status": "no_thinking", "partial_attempt": f"It is \\boxed{{{number // 2 * 2}}}."}
+        for number, row in enumerate(rows)
+    ]  # fmt: skip
+    (folder / "small.jsonl").write_text("".join(json.dumps(row) + "\n" for row in attempts))
+    options = ("--length-column", "tokens", "--student", "big", "--student")
+    run(folder, *WITHOUT, *options, str(folder / "small.jsonl"))
+    record = json.loads((folder / "out" / "curate.json").read_text())
+    step = next(step for step in record["steps"] if step["stage"] == "difficulty")
+    assert set(step["reasons"]) == {"solved by big, small", "solved by small"}
+    # The small one is right on the even.
+    assert {int(row["answer"]) % 2 for row in rows_of(folder)} == {1}
+    assert len(rows_of(folder)) == step["rows_out"] > 10
+    # Solved or not, a benchmark is looked at first: nothing is graded that goes anyway.
+    names = [step["stage"] for step in record["steps"]]
+    assert names.index("contamination") < names.index("difficulty")
 
 
 def test_no_row_left_is_said_and_nothing_is_written(folder):
