@@ -109,7 +109,6 @@ def curate(out: Path, parquet: bool, workers: int, engine: str, **asked: Any) ->
     from s1_plugin.console import printable, say
     from s1_plugin.data import curate as curating
     from s1_plugin.data import engine as engines
-    from s1_plugin.data import output, report
     from s1_plugin.data.pipeline import Step
     from s1_plugin.data.rows import InputError
 
@@ -126,6 +125,11 @@ def curate(out: Path, parquet: bool, workers: int, engine: str, **asked: Any) ->
         found = curating.curate(request, cache_folder(), runner, show)
     except (InputError, RuntimeError) as error:
         raise click.ClickException(printable(str(error))) from None
+    except OSError as error:
+        raise click.ClickException(
+            f"{error}; what is kept between runs goes to {cache_folder()}: make room, or set "
+            "S1_CACHE to another folder"
+        ) from None
     finally:
         if runner is not None:
             runner.close()
@@ -136,6 +140,16 @@ def curate(out: Path, parquet: bool, workers: int, engine: str, **asked: Any) ->
             "no row is left; the lines above say why they went, and nothing was written"
         )
     command = ["s1", *sys.argv[1:]]
+    try:
+        data = _write(found, request, command, out, parquet)
+    except OSError as error:
+        raise click.ClickException(f"{error}; make room, or name another folder with -o") from None
+    say(f"{len(found.result.numbers):,} rows are in {data}; a draft of the data card beside it")
+
+
+def _write(found: Any, request: Any, command: list[str], out: Path, parquet: bool) -> Path:
+    from s1_plugin.data import output, report
+
     data = output.write(found, out, parquet)
     output.dropped(found, out)
     output.card(found, request, command, data)
@@ -153,4 +167,4 @@ def curate(out: Path, parquet: bool, workers: int, engine: str, **asked: Any) ->
     ]
     record = {"command": command, "input_sha256": found.rows.digest, "steps": steps}
     (out / "curate.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    say(f"{len(found.result.numbers):,} rows are in {data}; a draft of the data card beside it")
+    return data

@@ -58,7 +58,7 @@ def form(patterns: Sequence[Mapping[str, Any]]) -> Stage:
         _gone,
         {"patterns": list(patterns)},
         (_ME, filters.__name__),
-        reads=("question", "thinking", "attempt"),
+        reads=tuple(sorted({"question", *(column for p in patterns for column in p["in"])})),
         measure=partial(filters.form, patterns),
     )
 

@@ -238,6 +238,14 @@ def test_errors_name_option_and_remedy(folder, options, said):
     assert not (folder / "out").exists()
 
 
+def test_places_that_cannot_be_written(folder, monkeypatch):
+    (folder / "file").write_text("")
+    options = [*WITHOUT, "--length-column", "tokens"]
+    assert "name another folder with -o" in run(folder, *options, out="file/out", ok=False)
+    monkeypatch.setenv("S1_CACHE", str(folder / "file"))
+    assert "set S1_CACHE" in run(folder, *options, ok=False)
+
+
 def test_a_benchmark_is_never_silently_left_out(folder):
     assert "--without-benchmark aime25" in run(folder, "--length-column", "tokens", ok=False)
 
