@@ -161,7 +161,9 @@ def distill(questions: str, out: Path, dry_run: bool, **options: Any) -> None:
     try:
         code = asyncio.run(_distill(questions, out, dry_run, options))
     except ImportError as error:
-        raise click.ClickException(f"{error}: pip install 's1-plugin[distill]'") from None
+        raise click.ClickException(
+            f"{error}: in a checkout of s1-plugin, pip install '.[distill]'"
+        ) from None
     except (ValueError, OSError, Hopeless, LedgerError) as error:
         raise click.ClickException(str(error)) from None
     sys.exit(code)

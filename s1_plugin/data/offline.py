@@ -45,8 +45,8 @@ class Engine:
             from vllm.v1.engine.async_llm import AsyncLLM
         except ImportError as error:
             raise Hopeless(
-                f"--teacher vllm:{self.name} needs vLLM ({error}): pip install 's1-plugin[vllm]' "
-                "into an environment of its own"
+                f"--teacher vllm:{self.name} needs vLLM ({error}): "
+                "in a checkout of s1-plugin, pip install '.[vllm]' into an environment of its own"
             ) from None
         try:
             arguments = AsyncEngineArgs(model=self._path, **self._arguments)

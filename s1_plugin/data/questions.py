@@ -107,7 +107,7 @@ def _parquet(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         from pyarrow.parquet import ParquetFile
     except ImportError:
         raise ValueError(
-            f"{path}: parquet needs pyarrow: pip install 's1-plugin[distill]'"
+            f"{path}: parquet needs pyarrow: in a checkout of s1-plugin, pip install '.[distill]'"
         ) from None
     number = 0
     try:
@@ -125,7 +125,8 @@ def _from_hub(name: str, split: str) -> Any:
         import datasets
     except ImportError:
         raise ValueError(
-            f"{name}: data sets of the hub need `datasets`: pip install 's1-plugin[distill]'"
+            f"{name}: data sets of the hub need `datasets`: "
+            "in a checkout of s1-plugin, pip install '.[distill]'"
         ) from None
     try:
         return datasets.load_dataset(name, split=split)

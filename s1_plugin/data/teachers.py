@@ -132,7 +132,8 @@ class Server:
             import openai
         except ImportError:
             raise Hopeless(
-                "teachers at an address need the openai client: pip install 's1-plugin[distill]'"
+                "teachers at an address need the openai client: "
+                "in a checkout of s1-plugin, pip install '.[distill]'"
             ) from None
         self._openai = openai
         timeout = openai.Timeout(self._stall, connect=min(_CONNECT, self._stall), pool=None)

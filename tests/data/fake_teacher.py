@@ -89,7 +89,7 @@ class FakeTeacher:
                 body = json.loads(await reader.readexactly(int(headers["content-length"])))
                 if not await self._answer(headers, body, writer):
                     break
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
             pass
         finally:
             writer.close()
