@@ -23,6 +23,9 @@ COVERED = {
     "s1 configs": "here",
     "s1 doctor axolotl_configs/s1.yaml": "test_real_input (with real data and a tiny model)",
     "s1 plan axolotl_configs/s1.yaml --rate 2.50": "tests/commands/test_plan",
+    "s1 distill questions.jsonl --out traces": "test_distill, tests/vllm/test_road",
+    "s1 curate traces/traces.jsonl --out curated": "test_curate, tests/vllm/test_road",
+    "s1 data stats curated/train.jsonl": "tests/data/test_stats",
     "torchrun --nnodes 2 --node_rank $NODE --nproc_per_node 8 --rdzv_endpoint $HEAD:29500 "
     "-m axolotl.cli.train axolotl_configs/s1.yaml": "test_configs (validated): needs 16 GPUs",
     "lm_eval --model hf --model_args pretrained=outputs/s1/model --tasks s1_aime "
