@@ -10,13 +10,15 @@ NGRAM = 8
 
 # What changes how LaTeX looks in the file and not what it says: delimiters of formulas, spacing
 # commands, braces, sizes. `\(` and `\[` only where no `\` stands before (`\\[2pt]` breaks lines).
+# Patterns that begin with one literal sign are found quickly.
 _NOISE = re.compile(
-    r"(?<!\\)\\[()\[\]]|\\[,;:!>\s]"
-    r"|\\(?:quad|qquad|left|right|displaystyle|textstyle|limits|[bB]igg?[lr]?)(?![a-zA-Z])"
+    r"\\(?:(?<!\\\\)[()\[\]]|[,;:!>\s]"
+    r"|(?:quad|qquad|left|right|displaystyle|textstyle|limits|[bB]igg?[lr]?)(?![a-zA-Z]))"
 )
 _BLANK = str.maketrans("${}~", "    ")
-_SAME = re.compile(r"\\[dt](frac)|\\([lgn]e)q(?![a-z])")
+_SAME = re.compile(r"\\(?:[dt](frac)|([lgn]e)q(?![a-z]))")
 _WORD = re.compile(r"(?<![\\a-z])([^\W\d_]{3,})")
+_ASCII_WORD = re.compile(r"(?<![\\a-z])([a-z]{3,})")  # the same on ASCII, and quicker
 _EDGES = ".,;:!?'\"()"
 _TOKEN = re.compile(r"\\?[^\W\d_]+|\d+|[^\w\s]")
 _NUMBER = re.compile(r"\d+")
@@ -39,11 +41,17 @@ def plain(text: str) -> str:
 def units(text: str) -> list[str]:
     """``text`` as words of three letters or more, and what stands between two of them as one unit
     without white space, so that ``$x + 1$`` and ``$x+1$`` are the same unit."""
+    text = plain(text)
+    # What stands before the first word, the word, what stands between, the second word, …
+    parts = (_ASCII_WORD if text.isascii() else _WORD).split(text)
     out = []
-    for number, part in enumerate(_WORD.split(plain(text))):
-        unit = part if number % 2 else "".join(part.split()).strip(_EDGES)
-        if unit:
-            out.append(unit)
+    for between, word in zip(parts[::2], [*parts[1::2], ""], strict=True):
+        if between != " ":  # as nearly everywhere
+            unit = "".join(between.split()).strip(_EDGES)
+            if unit:
+                out.append(unit)
+        out.append(word)
+    out.pop()
     return out
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from s1_plugin.data import words
@@ -36,3 +38,10 @@ def test_grams():
 
 def test_numbers_are_sorted():
     assert words.numbers("12 and 3, 12") == ["12", "12", "3"]
+
+
+def test_ascii_is_read_as_all_text_is(data_dir):
+    for line in (data_dir / "math500.jsonl").read_text(encoding="utf-8").splitlines()[:200]:
+        text = words.plain(json.loads(line)["problem"])
+        if text.isascii():
+            assert words._WORD.split(text) == words._ASCII_WORD.split(text)
