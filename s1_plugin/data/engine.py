@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import Any, NamedTuple
 
@@ -57,6 +58,11 @@ class Local:
             yield from _in_order(
                 (pool.submit(_work, job) for job in jobs), lambda f: f.result(), 4 * workers
             )
+        except BrokenProcessPool:
+            raise RuntimeError(
+                f"one of {workers} processes was killed, likely for want of memory; give fewer "
+                "--workers"
+            ) from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -90,7 +96,13 @@ class Ray:
         shared = ray.put(measure)
         room = max(self.workers, int(ray.cluster_resources().get("CPU", 1)))
         refs = (task.remote(shared, rows, list(reads), job) for job in jobs)
-        yield from _in_order(refs, ray.get, 4 * room)
+        yield from _in_order(refs, self._get, 4 * room)
+
+    def _get(self, ref: Any) -> Any:
+        try:
+            return self._ray.get(ref)
+        except self._ray.exceptions.RayTaskError as error:
+            raise error.cause from None  # what the stage said, without Ray's account of where
 
     def close(self) -> None:
         if self._mine:

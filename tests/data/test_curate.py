@@ -127,17 +127,24 @@ def test_the_distributed_engine_gives_the_same_rows(folder):
         pytest.skip("needs Ray: set S1_RAY_PYTHON to a Python with ray, pyarrow and s1_plugin")
     options = [*WITHOUT, "--length-column", "tokens"]
     run(folder, *options)
-    code = "from s1_plugin.cli import main; main(prog_name='s1')"
-    result = subprocess.run(
-        [
-            *(python, "-c", code, "curate", folder / "in.jsonl", "-o", folder / "ray"),
-            *("--rows", "100", "--engine", "ray", *options),
-        ],
-        env={**os.environ, "S1_CACHE": str(folder / "ray-cache"), "RAY_USAGE_STATS_ENABLED": "0"},
-        capture_output=True,
-        text=True,
-    )
+
+    def with_ray(*options):
+        code = "from s1_plugin.cli import main; main(prog_name='s1')"
+        environment = {"S1_CACHE": str(folder / "ray-cache"), "RAY_USAGE_STATS_ENABLED": "0"}
+        return subprocess.run(
+            [
+                *(python, "-c", code, "curate", folder / "in.jsonl", "-o", folder / "ray"),
+                *("--rows", "100", "--engine", "ray", *options),
+            ],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+        )
+
+    result = with_ray(*options)
     assert result.returncode == 0, result.stderr
+    failed = with_ray(*WITHOUT, "--length-column", "nothing")
+    assert "Error: in.jsonl, line 1, field `nothing`: is None" in failed.stderr
     one, ray = (folder / name / "train.jsonl" for name in ("out", "ray"))
     assert one.read_bytes() == ray.read_bytes()
 
