@@ -4,6 +4,7 @@ import json
 import random
 
 import numpy as np
+import pytest
 
 from s1_plugin.data import duplicates as d
 from tests.data.planted import planted
@@ -30,8 +31,23 @@ def test_near_copies_at_the_threshold():
     assert found == {1: (0, 51 / 61)}
 
 
-def test_other_numbers_are_other_problems():
-    assert copies([f"{BASE} {n}" for n in range(50)]) == {}
+def test_pairs_just_above_the_threshold_are_proposed():
+    rng = random.Random(5)
+    texts = []
+    for pair in range(300):
+        words = [f"{word}{chr(97 + pair // 26)}{chr(97 + pair % 26)}" for word in BASE.split()]
+        texts += [" ".join(words)]
+        words[rng.randrange(5, 55)] = "other"
+        texts += [" ".join(words)]
+    found = copies(texts)
+    assert set(found) == set(range(1, 600, 2))
+    assert {alike for _, alike in found.values()} == {51 / 61}
+
+
+def test_other_numbers_are_other_problems_and_never_compared():
+    texts = [f"{BASE} {n}" for n in range(50)]
+    prints = np.array([d.fingerprint(text) for text in texts], np.uint64)
+    assert d.copies(prints, d.bands(texts), lambda row: pytest.fail("compared")) == {}
 
 
 def test_many_copies_of_one_question_are_compared_with_what_stays(monkeypatch):

@@ -36,26 +36,26 @@ def test_ranks_are_drawn_with_weight_two_to_the_minus_rank():
 
 
 def test_first_draws_follow_the_law_over_domains_and_ranks():
-    lengths, names = pool()
+    lengths, names = pool(50, 12)
     by_length = {
         name: sorted((i for i in range(len(names)) if names[i] == name), key=lambda i: -lengths[i])
         for name in set(names)
     }
     weights = {"d00": 0.5, "d01": 0.3, "d02": 0.2}
+    direct = by_length["d49"][:3]
     uniform, weighted, ranks = Counter(), Counter(), Counter()
-    n = 4000
+    n = 10_000
     for seed in range(n):
-        # The first draw of an untouched pool, and the first by the benchmarks' domains.
         first = select.s1(lengths, names, rows=1, seed=seed)[0]
         uniform[names[first.row]] += 1
         ranks[min(by_length[names[first.row]].index(first.row), 6)] += 1
-        direct = by_length["d49"][:3]
         last = select.s1(lengths, names, rows=4, seed=seed, direct=direct, weights=weights)[3]
         assert last.how == "benchmark"
         weighted[names[last.row]] += 1
     assert chi_square([uniform[f"d{i:02}"] for i in range(50)], [n / 50] * 50) > 0.01
-    expected = [n * 2.0**-r / 2 for r in range(6)] + [n * 2.0**-6]
-    assert chi_square([ranks[r] for r in range(7)], expected) > 0.01
+    total = 1 - 2.0**-12
+    expected = [n * 2.0 ** -(r + 1) / total for r in range(6)]
+    assert chi_square([ranks[r] for r in range(7)], [*expected, n - sum(expected)]) > 0.01
     assert set(weighted) == set(weights)
     assert chi_square([weighted[d] for d in weights], [n * w for w in weights.values()]) > 0.01
 
