@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -128,8 +128,3 @@ def _student(name: str, rows: Rows, cache: Path) -> Student:
         f"--student {name}: is no .jsonl or .parquet file, and no column of the input has that "
         "name; name one of them"
     )
-
-
-def summary(steps: Sequence[Step]) -> str:
-    """One line: rows in, rows after each stage."""
-    return " → ".join([f"{steps[0].rows_in:,}", *(f"{s.rows_out:,} ({s.name})" for s in steps)])
