@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Mapping
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from s1_plugin.data.limits import Hopeless
 from s1_plugin.data.replies import Reply, split_format
 from s1_plugin.data.teachers import Asked
 from s1_plugin.encoding import TextEncoder
-from s1_plugin.forcing.http import Refused
+from s1_plugin.forcing.http import Refused, Unavailable
 from s1_plugin.formats import TraceFormat
 
 
@@ -50,7 +52,8 @@ class Engine:
             ) from None
         try:
             arguments = AsyncEngineArgs(model=self._path, **self._arguments)
-            self._engine = AsyncLLM.from_engine_args(arguments)
+            with interrupts_blocked():
+                self._engine = AsyncLLM.from_engine_args(arguments)
         except Exception as error:  # whatever it is, no question can be asked
             raise Hopeless(
                 f"vLLM cannot load {self._path}: {type(error).__name__}: {error}; change "
@@ -92,16 +95,39 @@ class Engine:
             raise Hopeless(f"vLLM's engine died: {error}; see its log above") from None
         except ValueError as error:  # too long a prompt
             raise Refused(str(error)) from None
-        (done,) = last.outputs
-        thinking, answer = split_format(done.text, self._fmt)
-        return Reply(
-            thinking=thinking,
-            answer=answer,
-            finish=str(done.finish_reason),
-            served_as=self.name,
-            prompt_tokens=len(last.prompt_token_ids),
-            completion_tokens=len(done.token_ids),
-        )
+        return whole(last, self._fmt, self.name)
+
+
+def whole(last: Any, fmt: TraceFormat, name: str) -> Reply:
+    """The reply in vLLM's last ``RequestOutput``, None if there was none.
+
+    Raises:
+        Unavailable: if it did not end by itself or at the token limit.
+    """
+    done = last.outputs[0] if last is not None and last.outputs else None
+    if done is None or done.finish_reason not in ("stop", "length"):
+        how = repr(done.finish_reason) if done else "without a reply"
+        raise Unavailable(f"vLLM ended the request early ({how})")
+    thinking, answer = split_format(done.text, fmt)
+    return Reply(
+        thinking=thinking,
+        answer=answer,
+        finish=done.finish_reason,
+        served_as=name,
+        prompt_tokens=len(last.prompt_token_ids),
+        completion_tokens=len(done.token_ids),
+    )
+
+
+@contextmanager
+def interrupts_blocked() -> Iterator[None]:
+    """Processes started within never see ctrl-C, which a terminal sends to all of them: the
+    replies under way are to come to their end. They end by SIGTERM, as ever."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def prompt_ids(encoder: TextEncoder, question: str, fmt: TraceFormat) -> list[int]:
