@@ -17,6 +17,11 @@ _OPENED = re.compile(r"\s*<(?:think|thought)>")
 #: Gemini marks its thoughts and leaves the tags at their edges.
 _EDGES = re.compile(r"\A\s*</?(?:think|thought)>|</?(?:think|thought)>\s*\Z")
 
+#: Ends of a reply that is whole: OpenAI's, and those that TGI (``eos_token``, ``stop_sequence``),
+#: Together (``eos``) and Anthropic (``end_turn``) have. Every other end cuts it short.
+_WHOLE = ("stop", "eos", "eos_token", "end_turn", "stop_sequence")
+_AT_LIMIT = ("length", "max_tokens", "model_length")
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -41,11 +46,15 @@ class Reply:
 
     def status(self) -> tuple[str, str]:
         """One of `STATUSES`, and the reason where it is not ``ok``."""
-        if self.finish == "content_filter" or self.refusal:
+        finish = self.finish.lower()
+        # Gemini says which of its filters after a colon.
+        if self.refusal or finish.startswith("content_filter") or finish == "refusal":
             return "refused", self.refusal or "the server's content filter"
-        if self.finish == "length":
+        if finish in _AT_LIMIT:
             part = "answer" if self.answer else "thinking"
             return "truncated", f"cut at the token limit, in the {part}; raise --max-tokens"
+        if finish not in _WHOLE:
+            return "truncated", f"finish {self.finish[:80]!r}"
         if not self.answer:
             what = "thinking without an answer" if self.thinking else "no text at all"
             return "empty", what

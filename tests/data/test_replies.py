@@ -48,6 +48,17 @@ def test_split_format(text, fmt, want):
         ("", "", "stop", "empty", "no text"),
         ("", "a", "stop", "no_thinking", "without thinking"),
         ("t", "a", "content_filter", "refused", "content filter"),
+        ("t", "a", "content_filter: RECITATION", "refused", "content filter"),
+        ("t", "a", "refusal", "refused", "content filter"),
+        *(("t", "a", finish, "ok", "") for finish in ("eos", "eos_token", "end_turn", "STOP")),
+        ("t", "a", "stop_sequence", "ok", ""),
+        ("", "a", "eos", "no_thinking", "without thinking"),
+        ("t", "a", "model_length", "truncated", "--max-tokens"),
+        ("t", "a", "max_tokens", "truncated", "--max-tokens"),
+        *(
+            ("t", "a", finish, "truncated", f"finish {finish!r}")
+            for finish in ("tool_calls", "repetition", "cancelled", "unknown", "None", "")
+        ),
     ],
 )
 def test_status(thinking, answer, finish, status, reason):
