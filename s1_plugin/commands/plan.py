@@ -100,7 +100,7 @@ def _plan(
         settings = parse(cfg.get("s1"))
         how = recipe.of_config(cfg, gpus)
         shape = _shape(cfg, settings)
-        lengths, source = _lengths(cfg, file)
+        lengths, source, read = _lengths(cfg, file)
         measured = Constants.read(constants) if constants else None
     except ValueError as error:
         raise click.ClickException(f"{config}: {error}") from None
@@ -118,7 +118,8 @@ def _plan(
         arrives=arrives,
         strategy=cfg.get("excess_length_strategy"),
         of_others=file is None and "NOT those of your data" in source,
-        of_s1k=_paths(cfg) == [paper.DATA] and len(lengths) == paper.ROWS,
+        # Only rows that were read are known to be s1K's: a file of 1,000 lengths may be anyone's.
+        of_s1k=read and _paths(cfg) == [paper.DATA] and len(lengths) == paper.ROWS,
     )
 
 
@@ -138,22 +139,24 @@ def _shape(cfg: dict[str, Any], settings: Any) -> Any:
         return of_model(str(Path(scratch) / Path(name).relative_to(settings.nano.folder)))
 
 
-def _lengths(cfg: dict[str, Any], file: Path | None) -> tuple[list[int], str]:
-    """Lengths of the rows, and a sentence on where they are from."""
+def _lengths(cfg: dict[str, Any], file: Path | None) -> tuple[list[int], str, bool]:
+    """Lengths of the rows, a sentence on where they are from, and whether they are those of the
+    config's data, read here."""
     from s1_plugin.plan import lengths, paper
 
     if file is not None:
-        return lengths.of_file(file), f"lengths of {file}"
+        return lengths.of_file(file), f"lengths of {file}", False
     os.environ["AXOLOTL_DO_NOT_TRACK"] = "1"
     try:
         with redirect_stderr(io.StringIO()):
-            return lengths.of_config(cfg), "the config's, tokenised as in training"
+            return lengths.of_config(cfg), "the config's, tokenised as in training", True
     except ValueError as error:
         whose = "" if _paths(cfg) == [paper.DATA] else ", NOT those of your data"
-        return paper.s1k(), (
+        source = (
             f"a fit of s1K's known lengths{whose} (mean 4,700, 74 % over 4,096), as the data "
             f"cannot be read here: {str(error).split('. ')[0]}; or give --lengths FILE"
         )
+        return paper.s1k(), source, False
 
 
 def _paths(cfg: dict[str, Any]) -> list[str]:

@@ -19,6 +19,8 @@ DISK = 2e9
 _WAITING = 0.2
 #: Bytes of slack below which a GPU is called full.
 _SPARE = 3e9
+#: Share of the peak over which a forecast is not to be believed: a rule, twice the fitted one.
+_TOO_FAST = 0.8
 #: Seconds of a step under which the roofline says little.
 _SHORT = 0.1
 
@@ -38,7 +40,7 @@ class Plan:
     precision: str
     arrives: bool
     strategy: str | None  # axolotl's excess_length_strategy
-    of_s1k: bool = False  # the lengths are those of the paper's own data
+    of_s1k: bool = False  # the lengths are those of the paper's own data, read from it
     of_others: bool = False  # ... or its, where the config's data could not be read
 
     @property
@@ -165,6 +167,14 @@ class Plan:
                 f"{(self.gpu.memory - used) / 1e9:.1f} GB are left at the largest micro-batch, and "
                 "this arithmetic is not that exact. Helps: a smaller keep_activations_gb, "
                 "context_parallel_size"
+            )
+        matrices = self.efficiency * (self.kernels or 1.0)
+        if max(matrices, forecast.mfu) > _TOO_FAST:
+            cause = "these rows of s1K" if self.of_s1k else "the kernels' ratio in --constants"
+            yield (
+                f"time and price are too low to be believed: they take matrices at {matrices:.2f} "
+                f"of the peak, MFU {forecast.mfu:.0%}, over {_TOO_FAST:.0%}. The "
+                f"cause is {cause}; look at it first"
             )
         if self.of_others:
             yield (

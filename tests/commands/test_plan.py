@@ -6,7 +6,7 @@ import yaml
 from click.testing import CliRunner
 
 from s1_plugin.commands import plan as command
-from s1_plugin.plan import lengths, paper
+from s1_plugin.plan import lengths, paper, roofline
 
 CONFIGS = sorted((Path(__file__).parents[2] / "axolotl_configs").glob("*.yaml"))
 
@@ -134,6 +134,41 @@ def test_warnings(tmp_path, s1k, changed: dict, arguments: list, said: str):
     found = run(_config(tmp_path, **changed), "--lengths", s1k, *arguments)
     assert found.exit_code == 0, found.output
     assert f"{said}" in " ".join(found.output.split()), found.output
+
+
+def test_the_constant_is_not_fitted_on_lengths_of_a_file(tmp_path):
+    """As many rows as s1K has, but of someone else: longer ones are no faster GPU."""
+    file = tmp_path / "mine.txt"
+    found = []
+    for rows in (999, 1000, 1001):
+        file.write_text("\n".join(str(9000 + i % 8000) for i in range(rows)))
+        found.append(json.loads(run(_config(tmp_path), "--lengths", file, "--json").output))
+    assert [plan["efficiency"] for plan in found] == [roofline.fit()] * 3
+    assert found[1]["forecast"]["seconds"] == pytest.approx(found[0]["forecast"]["seconds"], 0.02)
+    assert not [w for plan in found for w in plan["warnings"] if "believed" in w]
+
+
+def test_s1k_s_own_rows_fit_the_constant_and_an_impossible_one_is_said(tmp_path, monkeypatch):
+    wider = lengths.lognormal(5100, lengths.spread(5100, paper.LIMIT, paper.OVER), paper.ROWS)
+    monkeypatch.setattr(lengths, "of_config", lambda cfg: wider)
+    plan = json.loads(run(_config(tmp_path), "--json").output)
+    assert plan["efficiency"] == roofline.fit(tuple(wider)) > roofline.fit()
+    assert not [w for w in plan["warnings"] if "believed" in w]
+    monkeypatch.setattr(lengths, "of_config", lambda cfg: [2 * n for n in wider])
+    found = run(_config(tmp_path)).output
+    (said,) = [line for line in found.splitlines() if "too low to be believed" in line]
+    assert "these rows of s1K" in said
+    other = _config(tmp_path, datasets=[{"path": "me/mine", "type": "s1_plugin.traces"}])
+    assert json.loads(run(other, "--json").output)["efficiency"] == roofline.fit()
+
+
+def test_measured_kernels_that_no_gpu_has_are_said(tmp_path, s1k):
+    path = tmp_path / "constants.json"
+    found = {"device": "a GPU", "efficiency": {"authors": 0.1, "ours": 0.9}, "command": "measure"}
+    path.write_text(json.dumps(found))
+    said = run(_config(tmp_path), "--lengths", s1k, "--constants", path).output
+    assert "too low to be believed" in said
+    assert "--constants" in said
 
 
 def test_data_that_cannot_be_read_here_are_said_to_be_a_fit(tmp_path, monkeypatch):
