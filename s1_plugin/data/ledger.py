@@ -91,7 +91,9 @@ class Ledger:
         Raises:
             LedgerError: if the disk does not take it; nothing is written from then on.
         """
-        self._pending.append(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        # What a server says may hold half a surrogate pair, and has been paid for all the same.
+        line = json.dumps(row, ensure_ascii=False).encode(errors="replace")
+        self._pending.append(line + b"\n")
         self._asked += 1
         ticket = self._asked
         await asyncio.shield(self._commit(ticket))

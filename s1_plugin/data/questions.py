@@ -83,12 +83,6 @@ class Questions:
                 f"{where}: field {self.field!r} {what} (the row has {sorted(row)}); fill it in, or "
                 "name the right column with --question-field"
             )
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise RowError(
-                f"{where}: field {self.field!r} holds half a surrogate pair; mend or remove the row"
-            ) from None
         rest = {n: v for n, v in row.items() if n != self.field and v is not None}
         if "source_type" not in rest and "source" in rest:
             rest["source_type"] = rest.pop("source")
@@ -98,7 +92,25 @@ class Questions:
             metadata = ""
         elif len(rest) > 1 or not isinstance(metadata, str):
             metadata = json.dumps(rest, ensure_ascii=False, default=str)
-        return Question(text, **kept, metadata=metadata)
+        question = Question(text, **kept, metadata=metadata)
+        try:
+            "".join(question).encode()
+        except UnicodeEncodeError:  # it could not be written down once it is paid for
+            raise RowError(
+                f"{where}: field {_broken(row)!r} holds half a surrogate pair; mend or remove the "
+                "row"
+            ) from None
+        return question
+
+
+def _broken(row: Mapping[str, Any]) -> str:
+    """The first column that is no Unicode text."""
+    for name, value in row.items():
+        try:
+            json.dumps({name: value}, ensure_ascii=False, default=str).encode()
+        except UnicodeEncodeError:
+            return name
+    raise AssertionError("every column can be written")
 
 
 def _parquet(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -43,6 +43,13 @@ def test_rows_are_there_again(tmp_path):
     }  # fmt: skip
 
 
+def test_half_a_character_of_a_server_loses_no_row(tmp_path):
+    path = tmp_path / "traces.jsonl"
+    written(path, row("a", reason="no \ud800"), row("b"))
+    assert Contents(path).done == {"a", "b"}
+    assert json.loads(path.read_text(encoding="utf-8").split("\n")[0])["reason"] == "no ?"
+
+
 @pytest.mark.parametrize("cut", [1, 20, 90])
 def test_a_torn_row_goes_and_only_that(tmp_path, capsys, cut):
     path = tmp_path / "traces.jsonl"

@@ -38,6 +38,18 @@ def test_named_column_and_other_names(tmp_path):
         ('{"question": "a"}\n{"question": " "}\n', "line 2: field 'question' holds no text"),
         ('{"question": 5}\n', "line 1: field 'question' holds no text"),
         ('{"question": "\\ud800"}\n', "line 1: field 'question' holds half a surrogate"),
+        *(
+            (
+                f'{{"question": "a"}}\n{{"question": "b", {more}}}\n',
+                f"line 2: field '{name}' holds half",
+            )
+            for name, more in [
+                ("answer", '"answer": "\\ud800"'),
+                ("metadata", '"metadata": "\\ud800"'),
+                ("year", '"id": 1, "year": {"a": ["\\udfff"]}'),
+                (r"\\ud800", '"id": 1, "\\ud800": 1'),
+            ]
+        ),
         ('{"question": "a"}\n{"quest', "line 2.*not JSON"),
         ("", "no rows"),
     ],
