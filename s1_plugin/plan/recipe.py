@@ -24,8 +24,10 @@ _OPTIMISERS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("adamw_bnb_8bit", "adamw_8bit", "adamw_torch_8bit"), (2.03, 2.03)),
     "optimi_adamw": (8.0, 6.0),
 }
-#: Their states are moved to the CPU's memory when the GPU's is short.
-_PAGED = ("paged_adamw_8bit", "paged_adamw_32bit")
+#: Their states, of these bytes, are moved to the CPU's memory when the GPU's is short.
+_PAGED = {"paged_adamw_8bit": 2.03, "paged_adamw_32bit": 8.0}
+#: transformers', under `save_strategy: steps`.
+_SAVE_STEPS = 500
 
 #: LoRA target -> its matrix, as (width in, width out) of a shape.
 TARGETS: dict[str, Callable[[Shape], tuple[int, int]]] = {
@@ -62,7 +64,8 @@ class Recipe:
         sync_each: gradients are reduced after each micro-batch, not kept whole until the step.
         logits: all: they exist for all positions at once.
         fused: norms, rotary angles and the gated feed-forward of Liger.
-        saves: how often weights are written in all.
+        saves: checkpoints written in all; None: one every ``save_steps``, and one at the end.
+        saved: bytes of a trained weight in a checkpoint; the result has ``weight``.
     """
 
     gpus: int
@@ -90,7 +93,9 @@ class Recipe:
     sync_each: bool = True
     logits: Literal["all", "chunks"] = "all"
     fused: bool = False
-    saves: int | None = 1
+    saves: int | None = 0
+    save_steps: int = 0
+    saved: float = 0.0
 
     @property
     def groups(self) -> int:
@@ -100,6 +105,12 @@ class Recipe:
     @property
     def rows_per_step(self) -> int:
         return self.micro_batch * self.accumulation * self.groups
+
+    def checkpoints(self, steps: int | None) -> int | None:
+        """How many a run of ``steps`` writes; None where that takes steps that are not known."""
+        if self.saves is not None:
+            return self.saves
+        return None if steps is None else math.ceil(steps / self.save_steps)
 
     def trained(self, shape: Shape) -> int:
         """Weights that are trained."""
@@ -133,6 +144,11 @@ def of_config(cfg: Mapping[str, Any], gpus: int | None = None) -> Recipe:
     low = any(cfg.get(name) for name in ("bf16", "bfloat16", "fp16", "float16"))
     weight = 4 if adapter or not low or settings.weights == "float32" else 2
     deep = _deepspeed(cfg.get("deepspeed"))
+    mixed = deep is not None and low
+    master = 4 if mixed and not adapter else 0
+    optimiser = _optimiser(cfg, weight, mixed)
+    weight = 2 if mixed and not adapter else weight
+    saves, save_steps = _saves(cfg)
     return Recipe(
         gpus=gpus,
         context=context,
@@ -145,9 +161,9 @@ def of_config(cfg: Mapping[str, Any], gpus: int | None = None) -> Recipe:
             "balanced" if settings.balance else "packed" if cfg.get("sample_packing") else "rows"
         ),
         shards=_shards(cfg, gpus, deep),
-        weight=2 if deep is not None and low and not adapter else weight,
-        optimiser=_optimiser(cfg, weight, deep is not None and low),
-        master=4 if deep is not None and low and not adapter else 0,
+        weight=weight,
+        optimiser=optimiser,
+        master=master,
         frozen=_frozen(cfg),
         rank=int(cfg.get("lora_r") or 0) if adapter else 0,
         targets=_targets(cfg) if adapter else (),
@@ -167,7 +183,9 @@ def of_config(cfg: Mapping[str, Any], gpus: int | None = None) -> Recipe:
             else "all"
         ),
         fused=bool(cfg.get("liger_rms_norm")) and bool(cfg.get("liger_glu_activation")),
-        saves=_saves(cfg),
+        saves=saves,
+        save_steps=save_steps,
+        saved=_saved(cfg, weight, optimiser, master),
     )
 
 
@@ -264,13 +282,28 @@ def _syncs_each(cfg: Mapping[str, Any]) -> bool:
     return bool((accelerator.get("gradient_accumulation_kwargs") or {}).get("sync_each_batch"))
 
 
-def _saves(cfg: Mapping[str, Any]) -> int | None:
-    """How often weights are written; None where steps decide."""
-    strategy = str(cfg.get("save_strategy") or "")
-    every = float(cfg.get("save_steps") or 0)
-    if 0 < every < 1:  # a share of all steps; transformers saves at the last one, too
-        return 1 + math.ceil(1 / every)
-    if every or cfg.get("saves_per_epoch"):
-        return None
-    # The last one is written once more, as the result.
-    return 1 + (int(float(cfg.get("num_epochs") or 1)) if strategy == "epoch" else 0)
+def _saves(cfg: Mapping[str, Any]) -> tuple[int | None, int]:
+    """Checkpoints in all, or None and the steps between them. transformers writes one at the last
+    step too, and axolotl one per epoch where nothing is said."""
+    epochs, every = float(cfg.get("num_epochs") or 1), float(cfg.get("save_steps") or 0)
+    if cfg.get("saves_per_epoch"):
+        return math.ceil(epochs * float(cfg["saves_per_epoch"])), 0
+    if 0 < every < 1:  # a share of all steps
+        return math.ceil(1 / every), 0
+    if every or cfg.get("save_strategy") == "steps":
+        return None, int(every) or _SAVE_STEPS
+    if cfg.get("save_strategy") in ("no", False):  # YAML reads a bare no as false
+        return 0, 0
+    return math.ceil(epochs), 0
+
+
+def _saved(cfg: Mapping[str, Any], weight: int, optimiser: float, master: int) -> float:
+    if cfg.get("save_only_model"):
+        return weight
+    # Paged states lie in the CPU's memory, but are saved all the same.
+    states = _PAGED.get(str(cfg.get("optimizer")), optimiser) + master
+    # A checkpoint that can be resumed from holds the weights once for use and once to go on from:
+    # DeepSpeed's do, and FSDP's of whole tensors (transformers, trainer.py: `save_model`, then
+    # `save_fsdp_model` of accelerate or `save_checkpoint`).
+    whole = (cfg.get("fsdp_config") or {}).get("state_dict_type") == "FULL_STATE_DICT"
+    return weight * (2 if cfg.get("deepspeed") or whole else 1) + states

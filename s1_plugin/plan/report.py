@@ -244,7 +244,7 @@ class Plan:
             "memory_of_gpu": self.gpu.memory,
             "longest_row_that_fits": memory.longest(self.shape, self.recipe, self.gpu),
             "keep_activations_gb": {"fits": fits, "minutes": spared},
-            "once": {"read": 2 * self.shape.params(), "written": self._written()},
+            "once": self.once(),
             "chain": [
                 {"change": name, "minutes": f.minutes, "gpu_hours": f.gpu_hours}
                 for name, f in self.chain()
@@ -252,10 +252,20 @@ class Plan:
             "warnings": list(self.warnings()),
         }
 
-    def _written(self) -> float | None:
-        if self.recipe.saves is None:
-            return None
-        return float(self.recipe.saves * self.recipe.weight * self.recipe.trained(self.shape))
+    def once(self) -> dict[str, float]:
+        """Bytes of loading and saving, and their minutes, which are not in the forecast."""
+        recipe, trained = self.recipe, self.recipe.trained(self.shape)
+        read, result = 2.0 * self.shape.params(), float(recipe.weight * trained)
+        count = recipe.checkpoints(self.forecast.steps) or 0
+        written = result + count * recipe.saved * trained
+        return {
+            "read": read,
+            "result": result,
+            "checkpoints": count,
+            "checkpoint": recipe.saved * trained,
+            "written": written,
+            "minutes": (read + written) / DISK / 60,
+        }
 
     def lines(self) -> Iterator[str]:
         """The plan as text."""
@@ -298,6 +308,13 @@ class Plan:
             yield "  price: give --rate DOLLARS per GPU hour"
         else:
             yield f"  price: ${found.gpu_hours * self.rate:,.2f} at ${self.rate:.2f} per GPU hour"
+        once = self.once()
+        hours = once["minutes"] * recipe.gpus / 60
+        dollars = "" if self.rate is None else f" (${hours * self.rate:,.2f})"
+        yield (
+            f"  not in it: loading and saving, {once['minutes']:.1f} minutes{dollars} at 2 GB/s, "
+            "an assumption; see below"
+        )
         yield (
             f"  a step takes {step:.2f} s; GPUs wait {found.waiting:.0%} of it for the one with "
             f"the most work; MFU {found.mfu:.0%}"
@@ -350,15 +367,14 @@ class Plan:
             f"  {gpu.name}: {gpu.flops / 1e12:.0f} TFLOPS bf16, {gpu.bandwidth / 1e12:.2f} TB/s, "
             f"{gpu.source}"
         )
-        read, written = 2.0 * self.shape.params(), self._written()
-        if written is None:
-            said = "saves by steps are not counted"
-        else:
-            said = f"written {written / 1e9:,.1f} GB in {recipe.saves} saves"
-        minutes = (read + (written or 0)) / DISK / 60
+        checkpoints = ""
+        if once["checkpoints"]:
+            each = once["checkpoint"] / 1e9
+            checkpoints = f" and {once['checkpoints']:.0f} x {each:,.1f} GB of checkpoints"
         yield (
-            f"once, not in the time above: read {read / 1e9:,.1f} GB of weights, {said}; "
-            f"{minutes:.1f} minutes at 2 GB/s, an assumption"
+            f"once, not in the time above: read {once['read'] / 1e9:,.1f} GB of weights; written "
+            f"{once['result'] / 1e9:,.1f} GB of the result{checkpoints}; {once['minutes']:.1f} "
+            "minutes at 2 GB/s, an assumption"
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import tempfile
@@ -55,17 +54,9 @@ def checkpoints(cfg: Mapping[str, Any]) -> int:
     """How many checkpoints lie there at a time, at most: the oldest is removed after the newest is
     written (axolotl's ``save_total_limit`` is 4 where it is not set)."""
     most = int(cfg.get("save_total_limit") or _SAVE_TOTAL_LIMIT) + 1
-    epochs = float(cfg.get("num_epochs") or 1)
-    steps, every = int(cfg.get("max_steps") or 0), float(cfg.get("save_steps") or 0)
-    if cfg.get("saves_per_epoch"):
-        return min(most, math.ceil(epochs * float(cfg["saves_per_epoch"])))
-    if 0 < every < 1:  # a share of all steps
-        return min(most, math.ceil(1 / every))
-    if every or cfg.get("save_strategy") == "steps":
-        return min(most, math.ceil(steps / every)) if steps > 0 and every else most
-    if cfg.get("save_strategy") in ("no", False):  # YAML reads a bare no as false
-        return 0
-    return min(most, math.ceil(epochs))
+    plan = recipe.of_config(cfg)
+    written = plan.checkpoints(plan.max_steps)
+    return most if written is None else min(most, written)
 
 
 def needed(cfg: Mapping[str, Any]) -> tuple[int, str]:
@@ -76,30 +67,16 @@ def needed(cfg: Mapping[str, Any]) -> tuple[int, str]:
     """
     plan, shape = recipe.of_config(cfg), shapes.of_model(str(cfg.get("base_model")))
     model = float(plan.weight * plan.trained(shape))
-    # Paged states lie in the CPU's memory, but are saved all the same.
-    paged = {"paged_adamw_8bit": 2.03, "paged_adamw_32bit": 8.0}
-    per_weight = paged.get(str(cfg.get("optimizer")), plan.optimiser) + plan.master
-    if cfg.get("save_only_model"):
-        states = 0.0
-    else:
-        states = per_weight * plan.trained(shape) + model * _writes_weights_twice(cfg)
+    checkpoint = plan.saved * plan.trained(shape)
     kept = checkpoints(cfg)
     parts = f"the model of {_size(model)}"
     if kept:
         kind = "without" if cfg.get("save_only_model") else "with"
         parts += (
-            f" and {kept} checkpoint{'s' * (kept > 1)} of {_size(model + states)} "
+            f" and {kept} checkpoint{'s' * (kept > 1)} of {_size(checkpoint)} "
             f"({kind} optimiser states)"
         )
-    return round(model + kept * (model + states)), parts
-
-
-def _writes_weights_twice(cfg: Mapping[str, Any]) -> bool:
-    """Whether a checkpoint that can be resumed from holds the weights once for use and once to go
-    on from: DeepSpeed's do, and FSDP's of whole tensors (transformers, trainer.py: ``save_model``,
-    then ``save_fsdp_model`` of accelerate or ``save_checkpoint``)."""
-    fsdp = cfg.get("fsdp_config") or {}
-    return bool(cfg.get("deepspeed")) or fsdp.get("state_dict_type") == "FULL_STATE_DICT"
+    return round(model + kept * checkpoint), parts
 
 
 def too_little(cfg: Mapping[str, Any]) -> str | None:

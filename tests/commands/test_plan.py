@@ -7,6 +7,7 @@ from click.testing import CliRunner
 
 from s1_plugin.commands import plan as command
 from s1_plugin.plan import lengths, paper, roofline
+from s1_plugin.training import space
 
 CONFIGS = sorted((Path(__file__).parents[2] / "axolotl_configs").glob("*.yaml"))
 
@@ -160,6 +161,27 @@ def test_s1k_s_own_rows_fit_the_constant_and_an_impossible_one_is_said(tmp_path,
     assert "these rows of s1K" in said
     other = _config(tmp_path, datasets=[{"path": "me/mine", "type": "s1_plugin.traces"}])
     assert json.loads(run(other, "--json").output)["efficiency"] == roofline.fit()
+
+
+def test_loading_and_saving_are_beside_the_price_and_as_doctor_counts_them(tmp_path, s1k):
+    config = _config(tmp_path)
+    text = run(config, "--lengths", s1k, "--rate", 2).output
+    assert "131.1 GB of the result and 2 x 393.2 GB of checkpoints" in text
+    bytes_, _ = space.needed(yaml.safe_load(config.read_text()))
+    plan = json.loads(run(config, "--lengths", s1k, "--rate", 2, "--json").output)
+    once = plan["once"]
+    assert once["written"] == bytes_
+    assert once["minutes"] == pytest.approx((bytes_ + 2 * plan["parameters"]) / 2e9 / 60)
+    price, beside = text.splitlines()[(at := _line(text, "  price: $")) : at + 2]
+    assert f"${plan['dollars']:.2f}" in price
+    dollars = 2 * once["minutes"] / 60 * plan["forecast"]["gpus"]
+    assert f"loading and saving, {once['minutes']:.1f} minutes (${dollars:.2f})" in beside
+    only = _config(tmp_path, save_only_model=True)
+    assert "and 2 x 131.1 GB of checkpoints" in run(only, "--lengths", s1k).output
+
+
+def _line(text: str, start: str) -> int:
+    return [line.startswith(start) for line in text.splitlines()].index(True)
 
 
 def test_measured_kernels_that_no_gpu_has_are_said(tmp_path, s1k):

@@ -73,6 +73,22 @@ def test_accumulation_reduces_each_micro_batch_where_accelerate_is_told_to():
 
 
 @pytest.mark.parametrize(
+    ("cfg", "steps", "count"),
+    [
+        ({"save_steps": 0.5}, 315, 2),
+        ({"save_steps": 100}, 315, 4),
+        ({"save_strategy": "steps"}, 315, 1),
+        ({"save_strategy": "steps"}, None, None),
+        ({"saves_per_epoch": 2, "num_epochs": 5}, None, 10),
+        ({"save_strategy": False, "num_epochs": 5}, 315, 0),
+        ({"num_epochs": 5}, 315, 5),
+    ],
+)
+def test_checkpoints_that_are_written(cfg: dict, steps: int | None, count: int | None):
+    assert recipe.of_config(cfg).checkpoints(steps) == count
+
+
+@pytest.mark.parametrize(
     ("cfg", "said"),
     [
         ({"optimizer": "lion"}, r"`optimizer: lion`.*adamw_torch_fused"),
