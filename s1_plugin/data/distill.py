@@ -20,7 +20,7 @@ from tqdm import tqdm
 from s1_plugin import __version__
 from s1_plugin.console import say
 from s1_plugin.data.cost import EXPECTED_TOKENS, Prices, money
-from s1_plugin.data.ledger import Contents, Ledger
+from s1_plugin.data.ledger import Contents, Ledger, LedgerError
 from s1_plugin.data.limits import Breaker, Hopeless, Pace, pause
 from s1_plugin.data.questions import Question
 from s1_plugin.data.replies import Reply
@@ -117,7 +117,7 @@ class Run:
         self._closed_until = 0.0  # all heed one Retry-After
         self._held: list[dict[str, Any]] = []
         self._stopping = asyncio.Event()
-        self._hopeless: Hopeless | None = None
+        self._failed: Exception | None = None
 
     async def over(self, todo: Iterator[Job], total: int, before: int) -> Counts:
         """Asks everything; ``before`` of ``total`` rows were there already.
@@ -127,6 +127,7 @@ class Run:
         Raises:
             Hopeless: if asking on is no use; what is paid for is on disk.
             LedgerError: if the disk does not take it.
+            Exception: whatever a teacher raises that it should not, once the others have ended.
         """
         loop = asyncio.get_running_loop()
         heeded = (signal.SIGINT, signal.SIGTERM)
@@ -142,8 +143,8 @@ class Run:
             ]
             try:
                 await asyncio.gather(*workers)
-                if self._hopeless:
-                    raise self._hopeless
+                if self._failed:
+                    raise self._failed
                 if self.counts.rows:  # the teacher works: it was these questions
                     await self._write_held()
             finally:
@@ -173,10 +174,13 @@ class Run:
                 await self._settle(job)
         except _Stopped:
             return
-        except Hopeless as error:  # what the others have under way is paid for: let it come
+        except LedgerError:  # nothing that comes could be written down
+            raise
+        except Exception as error:  # what the others have under way is paid for: let it come
             if not self._stopping.is_set():
                 say("stopping; the replies under way come to their end (ctrl-C: at once)")
-            self._hopeless = self._hopeless or error
+            if self._failed is None or isinstance(self._failed, Hopeless):
+                self._failed = error
             self._stopping.set()
 
     async def _settle(self, job: Job) -> None:
@@ -268,6 +272,9 @@ class Run:
             raise Unavailable(
                 f"no whole reply within --timeout {self.settings.timeout:g} s"
             ) from None
+        except Refused:
+            self.counts.lost += bool(heard)
+            raise
         except Unavailable:
             self.counts.lost += bool(heard)
             if not heard:  # nothing was generated

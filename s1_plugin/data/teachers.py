@@ -157,7 +157,10 @@ class Server:
         failure: Exception
         try:
             async with await self._begin(asked) as stream:
-                return await self._read(stream, heard)
+                try:
+                    return await self._read(stream, heard)
+                except (TypeError, AttributeError, LookupError) as error:
+                    failure = Refused(self._odd(error))
         except (Refused, Unavailable, Hopeless):
             raise
         except self._openai.APIStatusError as error:
@@ -207,6 +210,9 @@ class Server:
             async for chunk in stream:
                 heard()
                 found.take(chunk.to_dict(mode="python", warnings=False))
+        return self._reply(found)
+
+    def _reply(self, found: _Found) -> Reply:
         if found.finish in _INTERRUPTED:
             raise self._unavailable(f"the server ended the reply early ({found.finish!r})")
         text, reasoning = found.joined()
@@ -217,11 +223,11 @@ class Server:
             thinking=thinking,
             answer=answer,
             finish=str(found.finish),
-            served_as=found.model,
-            prompt_tokens=found.usage.get("prompt_tokens") or 0,
-            completion_tokens=found.usage.get("completion_tokens") or 0,
-            reasoning_tokens=(found.usage.get("completion_tokens_details") or {}).get(
-                "reasoning_tokens"
+            served_as=str(found.model),
+            prompt_tokens=_number(found.usage, "prompt_tokens") or 0,
+            completion_tokens=_number(found.usage, "completion_tokens") or 0,
+            reasoning_tokens=_number(
+                found.usage.get("completion_tokens_details") or {}, "reasoning_tokens"
             ),
             refusal=self._scrub("".join(found.refusal)),
         )
@@ -250,6 +256,10 @@ class Server:
             kind = Busy if status == 429 else Unavailable
             return kind(text, retry_after(headers.get("Retry-After")))
         return Refused(text, 451 if _FILTERED.search(low) else status)
+
+    def _odd(self, error: Exception) -> str:
+        said = self._scrub(printable(f"{type(error).__name__}: {error}"))
+        return f"the reply has a form that is not known: {said[:500]}"
 
     def _unavailable(self, text: str) -> Unavailable:
         return Unavailable(self._scrub(printable(text)[:500]))
@@ -283,7 +293,8 @@ class _Found:
         self.usage = chunk.get("usage") or self.usage
         for choice in (chunk.get("choices") or [])[:1]:
             part = choice.get("delta") or choice.get("message") or {}
-            text = part.get("content") or choice.get("text") or ""
+            text, thinking = _texts(part.get("content") or choice.get("text") or "")
+            self.reasoning.append(thinking)
             # Gemini marks the parts of its text that are thoughts.
             google = (part.get("extra_content") or {}).get("google") or {}
             (self.reasoning if google.get("thought") else self.text).append(text)
@@ -299,6 +310,33 @@ class _Found:
             pairs = "".join(parts).encode("utf-16", "surrogatepass")
             found.append(pairs.decode("utf-16", "replace"))
         return found[0], found[1]
+
+
+def _texts(content: Any) -> tuple[str, str]:
+    """Text and thinking of a ``content``: text, or a list of parts as Mistral has it
+    (https://docs.mistral.ai/capabilities/reasoning).
+
+    Raises:
+        TypeError, AttributeError, KeyError: for anything else.
+    """
+    if isinstance(content, str):
+        return content, ""
+    text, thinking = [], []
+    for part in content:
+        if part["type"] == "text":
+            text.append(part["text"])
+        elif part["type"] == "thinking":
+            thinking.append(_texts(part["thinking"])[0])
+        else:
+            raise TypeError(f"a part of type {part['type']!r}")
+    return "".join(text), "".join(thinking)
+
+
+def _number(counts: Mapping[str, Any], name: str) -> int | None:
+    found = counts.get(name)
+    if found is not None and not isinstance(found, (int, float)):
+        raise TypeError(f"{name} is {found!r}, no number")
+    return None if found is None else int(found)
 
 
 def _message(body: Any) -> str:

@@ -12,6 +12,7 @@ from s1_plugin.data.distill import Run, Settings, expected_tokens, jobs, key_of
 from s1_plugin.data.ledger import Contents, Ledger
 from s1_plugin.data.limits import Hopeless
 from s1_plugin.data.questions import Question
+from s1_plugin.data.replies import Reply
 from s1_plugin.data.teachers import Asked, Server
 from s1_plugin.records import BadRow, detect
 from tests.data.fake_teacher import FakeTeacher, outcome_of
@@ -139,6 +140,50 @@ def test_a_student_need_not_think(tmp_path, monkeypatch):
     rows, _ = distil(tmp_path / "student", FakeTeacher(), how=settings(no_thinking=True))
     assert len(rows) == 60 and {row["status"] for row in rows} == {"no_thinking"}
     assert rows[0]["partial_attempt"].startswith("Answer: ") and rows[0]["answer"] == "5"
+
+
+class Local:
+    """A teacher in this process, to which ``does(question, heard)`` happens."""
+
+    name, host = "fake", "local"
+
+    def __init__(self, does):
+        self._does = does
+
+    async def ask(self, asked, heard):
+        return await self._does(asked.question, heard)
+
+
+def over(folder, teacher, questions, how):
+    """One run with ``teacher``; what it raised, the run, and the rows of the ledger."""
+
+    async def go():
+        ledger = Ledger(folder / "traces.jsonl")
+        run = Run(teacher, ledger, how, (10, 100))
+        try:
+            todo = jobs(questions, "fake", how, ledger.contents.done)
+            await run.over(todo, len(questions), 0)
+        except Exception as error:
+            return error, run
+        finally:
+            await ledger.close()
+        return None, run
+
+    error, run = asyncio.run(go())
+    rows = (folder / "traces.jsonl").read_text(encoding="utf-8").splitlines()
+    return error, run, [json.loads(row) for row in rows]
+
+
+def test_a_fault_of_ours_loses_nothing_that_is_under_way(tmp_path):
+    async def does(question, heard):
+        if question == "q3":
+            raise ZeroDivisionError("ours")
+        await asyncio.sleep(0.1)
+        return Reply("t", "a", "stop")
+
+    error, _, rows = over(tmp_path, Local(does), QUESTIONS, settings())
+    assert isinstance(error, ZeroDivisionError)
+    assert {row["question"] for row in rows} == {f"q{n}" for n in range(8) if n != 3}
 
 
 def test_a_question_that_always_fails_is_an_error_with_its_reason(tmp_path, monkeypatch):

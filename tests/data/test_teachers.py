@@ -92,6 +92,11 @@ GOOGLE = {"extra_content": {"google": {"thought": True}}}
         [delta(content="<think>\nth"), delta(content="ink</th"), delta(content="ink>\n\nanswer")],
         [delta(content="<thought>think", **GOOGLE), delta(content="</thought>answer")],
         [delta(content="think", **GOOGLE), delta(content="answer")],
+        [
+            delta(content=[{"type": "thinking", "thinking": [{"type": "text", "text": "th"}]}]),
+            delta(content=[{"type": "thinking", "thinking": "ink"}]),
+            delta(content=[{"type": "text", "text": "ans"}, {"type": "text", "text": "wer"}]),
+        ],
     ],
 )
 def test_channels(events):
@@ -111,6 +116,31 @@ def test_a_reply_that_is_not_streamed():
     }
     reply = ask(status(200, json.dumps(whole)))
     assert (reply.thinking, reply.answer, reply.completion_tokens) == ("t", "a", 9)
+
+
+def whole(**message):
+    return {"choices": [{"message": message, "finish_reason": "stop"}]}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *([], ["a"], 5, "a", None, {"choices": {"a": 1}}, {"choices": ["a"]}),
+        *(whole(content=5), whole(content=[5]), whole(content=[{"type": "image"}])),
+        *(whole(content=[{"type": "text"}]), whole(reasoning={"a": 1}), whole(refusal=[KEY])),
+        {**whole(content="a"), "usage": [1]},
+        {**whole(content="a"), "usage": {"prompt_tokens": KEY}},
+    ],
+)
+def test_forms_that_are_not_known_are_the_questions_end(body):
+    with pytest.raises(Refused, match="the reply has a form that is not known: ") as error:
+        ask(status(200, json.dumps(body)))
+    assert KEY not in str(error.value) and error.value.status == 0
+
+
+def test_odd_forms_in_a_stream():
+    with pytest.raises(Refused, match="a form that is not known: TypeError"):
+        ask(stream(delta(content="a"), delta(content=[{"type": "image"}]), delta("stop")))
 
 
 def test_surrogates_that_a_stream_parts_are_put_together():
