@@ -120,7 +120,13 @@ class Server:
         self._fmt, self._prompt, self._stall = fmt, prompt, stall
 
     def check_key(self) -> None:
-        """Raises `ValueError` if there has to be a key and there is none."""
+        """Raises `ValueError` if there has to be a key and there is none, or for one that cannot
+        stand in a header."""
+        if not (self._key.isascii() and self._key.isprintable()):
+            raise ValueError(
+                f"the environment variable {self.key_variable} holds characters that no key has "
+                "(not ASCII, or a line break); copy the key anew"
+            )
         if self._needs_key and not self._key:
             raise ValueError(
                 f"the environment variable {self.key_variable} is not set; put the key for "
@@ -236,7 +242,7 @@ class Server:
 
     def _failure(self, status: int, headers: Mapping[str, str], body: Any) -> Exception:
         said = _message(body)
-        text = self._scrub(f"HTTP {status}: {said}")
+        text = f"HTTP {status}: {self._shown(said)}"
         low = f"{said} {body}".lower()
         if status == 401 or (status == 400 and "api key" in low):
             what = "which is not taken" if self._key else "which is not set"
@@ -258,11 +264,15 @@ class Server:
         return Refused(text, 451 if _FILTERED.search(low) else status)
 
     def _odd(self, error: Exception) -> str:
-        said = self._scrub(printable(f"{type(error).__name__}: {error}"))
-        return f"the reply has a form that is not known: {said[:500]}"
+        said = self._shown(f"{type(error).__name__}: {error}")
+        return f"the reply has a form that is not known: {said}"
 
     def _unavailable(self, text: str) -> Unavailable:
-        return Unavailable(self._scrub(printable(text)[:500]))
+        return Unavailable(self._shown(text))
+
+    def _shown(self, text: str) -> str:
+        """At most 500 characters; cut after the scrubbing, or half a key would be left."""
+        return printable(self._scrub(text))[:500]
 
     def _scrub(self, text: str) -> str:
         return text.replace(self._key, "***") if self._key else text
@@ -340,11 +350,11 @@ def _number(counts: Mapping[str, Any], name: str) -> int | None:
 
 
 def _message(body: Any) -> str:
-    """The human part of an error reply, at most 500 characters."""
+    """The human part of an error reply."""
     found = body
     for name in ("error", "message", "detail"):
         if isinstance(found, list) and found:  # Gemini's errors come in a list
             found = found[0]
         if isinstance(found, Mapping) and name in found:
             found = found[name]
-    return printable(str(found or "no message")[:500])
+    return str(found or "no message")

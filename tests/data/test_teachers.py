@@ -239,6 +239,22 @@ def test_a_server_that_repeats_the_key_gives_nothing_away(code):
     assert KEY not in repr(error.value.__context__ or "")
 
 
+@pytest.mark.parametrize("before", [475, 490, 499])
+@pytest.mark.parametrize(
+    "parts",
+    [
+        lambda said: [status(400, json.dumps({"error": {"message": said}}))],
+        lambda said: [status(500, said)],
+        lambda said: [stream({"error": {"message": said}})],
+        lambda said: [status(200, json.dumps({**whole(), "usage": {"prompt_tokens": said}}))],
+    ],
+)
+def test_a_message_is_cut_after_its_scrubbing(before, parts):
+    with pytest.raises((Refused, Unavailable)) as error:
+        ask(*parts("x" * before + KEY))
+    assert KEY[:3] not in str(error.value) and len(str(error.value)) < 560
+
+
 def test_nobody_there():
     async def go():
         async with Server("m", "http://127.0.0.1:9/v1") as teacher:
@@ -262,3 +278,11 @@ def test_where_the_key_comes_from(monkeypatch):
         Server("m", "https://api.deepseek.com/v1").check_key()
     with pytest.raises(ValueError, match="MINE is not set"):
         Server("m", "http://localhost/v1", key_variable="MINE").check_key()
+
+
+@pytest.mark.parametrize("key", ["sk-“quoted”", "sk-a\nb", "sk-\u200b1"])
+def test_a_key_that_no_header_holds_is_refused_at_once(monkeypatch, key):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(ValueError, match="OPENAI_API_KEY holds characters") as error:
+        Server("m", "http://localhost/v1").check_key()
+    assert key not in str(error.value)
