@@ -128,8 +128,19 @@ def parse(block: object) -> S1Config:
     try:
         return S1Config.model_validate(dict(block))
     except ValidationError as error:
-        lines = [f"  s1.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        lines = [f"  {'.'.join(map(str, ('s1', *e['loc'])))}: {e['msg']}" for e in error.errors()]
         known = ", ".join(sorted(S1Config.model_fields))
         raise ValueError(
             "\n".join(["the `s1:` block is wrong:", *lines, f"known keys: {known}"])
         ) from None
+
+
+def outside(cfg: Mapping[str, object]) -> str | None:
+    """What is wrong where a setting of ours stands beside the `s1:` block, not in it: axolotl would
+    ignore it without a word. (None of our names is one of axolotl's.)"""
+    names = sorted(set(S1Config.model_fields) & set(cfg))
+    if not names:
+        return None
+    return (
+        f"`{names[0]}:` belongs into the `s1:` block, indented under it; there axolotl ignores it"
+    )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from s1_plugin import counts, files, records
-from s1_plugin.config import S1Config, parse
+from s1_plugin.config import S1Config, outside, parse
 from s1_plugin.doctor import Finding, found, guarded, task_names
 from s1_plugin.encoding import TextEncoder
 from s1_plugin.formats import get_format
@@ -30,12 +30,18 @@ def check_config(path: str | Path) -> Iterator[Finding]:
     if not isinstance(cfg, dict):
         yield Finding("fail", f"{path} holds no settings")
         return
+    stray = outside(cfg)
+    if stray:
+        yield Finding("fail", stray)
     try:
         settings = parse(cfg.get("s1"))
     except ValueError as error:
-        yield Finding("fail", str(error), "mend the `s1:` block")
+        yield Finding("fail", str(error), "mend the `s1:` block; what depends on it is not checked")
         settings = S1Config()
-    yield from guarded(_settings, cfg, settings)
+        yield from guarded(_plugin, cfg)
+    else:
+        yield from guarded(_plugin, cfg)
+        yield from guarded(_settings, cfg, settings)
     if found("axolotl"):
         with tempfile.TemporaryDirectory() as scratch:
             home = settings.nano.folder if settings.nano else scratch
@@ -48,10 +54,11 @@ def check_config(path: str | Path) -> Iterator[Finding]:
             'run this where the config trains, or pip install "s1-plugin[train]"',
         )
     yield from guarded(_evaluation, cfg)
+    yield from guarded(_afterwards, settings)
     yield from guarded(_output, cfg)
 
 
-def _settings(cfg: dict, settings: S1Config) -> Iterator[Finding]:
+def _plugin(cfg: dict) -> Iterator[Finding]:
     if "s1_plugin.S1Plugin" in (cfg.get("plugins") or []):
         yield Finding("ok", "the config names the plugin")
     else:
@@ -60,6 +67,9 @@ def _settings(cfg: dict, settings: S1Config) -> Iterator[Finding]:
             "the config does not name the plugin: axolotl would train without it",
             "add `plugins: [s1_plugin.S1Plugin]`",
         )
+
+
+def _settings(cfg: dict, settings: S1Config) -> Iterator[Finding]:
     yield Finding("ok", f"s1 block: format {settings.format}, bad rows: {settings.bad_rows}")
     yield from _layout(cfg, settings)
     arrives, sentence = precision.of_config(cfg, settings.weights)
@@ -320,6 +330,20 @@ def _lengths(
     )
     chosen = cfg.excess_length_strategy in ("drop", "truncate")
     yield Finding("note" if chosen else "fail", message)
+
+
+def _afterwards(settings: S1Config) -> Iterator[Finding]:
+    """The evaluation that follows a training."""
+    if settings.evaluate is None:
+        return
+    from s1_plugin.training import evaluate
+
+    try:
+        evaluate.check(settings.evaluate)
+    except ValueError as error:
+        yield Finding("fail", str(error))
+    else:
+        yield Finding("ok", f"evaluated after training: {', '.join(settings.evaluate.tasks)}")
 
 
 def _evaluation(cfg: dict) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from typing import Any
 from axolotl.integrations.base import BasePlugin
 
 from s1_plugin import __version__
-from s1_plugin.config import S1Config, parse
+from s1_plugin.config import S1Config, outside, parse
 from s1_plugin.console import say
 
 
@@ -23,6 +23,9 @@ class S1Plugin(BasePlugin):
         """Checks the `s1:` block before anything is loaded, and makes the nano world if asked."""
         settings = parse(cfg.get("s1"))
         say(_banner(settings))
+        stray = outside(cfg)
+        if stray:
+            raise ValueError(stray)
         from s1_plugin.training import before
 
         before.check_output(cfg)
@@ -66,7 +69,7 @@ class S1Plugin(BasePlugin):
         if not preprocess:
             from s1_plugin.training import before
 
-            before.check(cfg)
+            before.check(cfg, parse(cfg.s1))
         folder = prepared.use_own_folder(cfg, parse(cfg.s1), anew=preprocess)
         reused = [] if cfg.skip_prepare_dataset else prepared.reused(folder)
         if not reused:

@@ -31,3 +31,10 @@ def test_what_is_no_block_is_refused(block):
 def test_every_field_is_described():
     for name, field in S1Config.model_fields.items():
         assert field.description, name
+
+
+def test_a_setting_beside_the_block_is_found():
+    from s1_plugin.config import outside
+
+    assert outside({"s1": {"balance": True}, "micro_batch_size": 1}) is None
+    assert "`balance:` belongs into the `s1:` block" in outside({"balance": True})

@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from s1_plugin.config import S1Config
 from s1_plugin.console import say
-from s1_plugin.training import checkpoints, record, space
+from s1_plugin.training import checkpoints, evaluate, record, space
 
 
 def check_output(cfg: Any) -> None:
@@ -23,13 +24,17 @@ def check_output(cfg: Any) -> None:
         raise ValueError(problem)
 
 
-def check(cfg: Any) -> None:
-    """Looks at disk and checkpoints, on the first rank alone: it is the one that writes.
+def check(cfg: Any, settings: S1Config) -> None:
+    """Looks at disk and checkpoints, on the first rank alone: it is the one that writes. Where the
+    run is finished already, all ranks end here, and what is to be evaluated is.
 
     Raises:
         ValueError: if what is written will not fit or cannot be written, or if the checkpoint that
             is to be gone on from cannot be, or is a finished run's of other settings.
     """
+    going_on = cfg.auto_resume_from_checkpoints or cfg.resume_from_checkpoint
+    if going_on and checkpoints.newest_first(Path(cfg.output_dir)) and record.check_resumed(cfg):
+        _leave_alone(cfg, settings)
     if not _is_first_rank():
         return
     checkpoints.prepare(
@@ -37,11 +42,18 @@ def check(cfg: Any) -> None:
         cfg.resume_from_checkpoint or None,
         bool(cfg.auto_resume_from_checkpoints),
     )
-    if cfg.auto_resume_from_checkpoints or cfg.resume_from_checkpoint:
-        record.check_finished(cfg)
     unknown = space.check(cfg)
     if unknown:
         say(unknown)
+
+
+def _leave_alone(cfg: Any, settings: S1Config) -> None:
+    """A finished run: its model and record stay; the evaluation goes on from its cache."""
+    if _is_first_rank():
+        say(f"{cfg.output_dir} holds this run, finished: nothing is trained; to repeat it, move it")
+        if settings.evaluate is not None:
+            evaluate.run(cfg, settings.evaluate)
+    raise SystemExit(0)
 
 
 def _is_first_rank() -> bool:

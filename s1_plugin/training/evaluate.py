@@ -67,6 +67,18 @@ def check(settings: EvaluateConfig) -> None:
         raise ValueError(
             f"s1.evaluate.tasks: lm_eval does not know {', '.join(unknown)}; ours are {ours}"
         )
+    if not all(task.startswith("s1_") for task in settings.tasks):
+        return
+    from s1_plugin.evaluation.budgets import expand
+    from s1_plugin.evaluation.request import request
+
+    # As the tasks themselves check them, once the model is loaded.
+    asked = {"until": [], "max_gen_toks": 32768, **settings.gen_kwargs}
+    try:
+        for generation in expand(asked):
+            request("?", "?", generation)
+    except ValueError as error:
+        raise ValueError(f"s1.evaluate.gen_kwargs: {error}") from None
 
 
 def run(cfg: Mapping[str, Any], settings: EvaluateConfig) -> bool:

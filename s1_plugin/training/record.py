@@ -27,7 +27,15 @@ from s1_plugin.training.watch import Watch
 FILE_NAME = "s1_run.json"
 STRUCK_OUT = "(struck out)"
 #: Settings that may differ between a run and its resumption without a word.
-_PATHS = {"resume_from_checkpoint", "axolotl_config_path", "dataset_prepared_path"}
+_PATHS = {
+    *("resume_from_checkpoint", "axolotl_config_path", "dataset_prepared_path"),
+    "device_map",  # the launcher's
+}
+#: Settings that a checkpoint brings along: the optimiser's groups and the schedule are restored.
+_RESTORED = {
+    *("learning_rate", "lr_scheduler", "warmup_ratio", "warmup_steps", "weight_decay"),
+    *("optimizer", "adam_beta1", "adam_beta2", "adam_epsilon"),
+}
 _PACKAGES = (
     *("s1_plugin", "axolotl", "torch", "transformers", "accelerate", "datasets", "peft"),
     *("flash-attn", "liger-kernel", "deepspeed", "bitsandbytes"),
@@ -146,8 +154,9 @@ class Recorder(TrainerCallback):
             before = _read(self.path)
             found = changes(before, self.record)
             _refuse(self.path.parent, before, found)
+            say(f"going on from {resumed} at step {state.global_step}")
             for line in found:
-                say(f"going on from {resumed}, though {line}")
+                say(f"... though {line}")
         self._write(state)
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -162,11 +171,13 @@ class Recorder(TrainerCallback):
             write(self.path, self.record)
 
 
-def check_finished(cfg: Any) -> None:
-    """Before anything is loaded, what is known then: whether a finished run would be gone on with.
+def check_resumed(cfg: Any) -> bool:
+    """Before anything is loaded, for a run that would go on from a checkpoint: whether it is
+    finished already, with these settings.
 
     Raises:
-        ValueError: if it had other settings.
+        ValueError: if it is finished with other settings, or goes on with a learning rate or the
+            like that the checkpoint would replace by its own.
     """
     folder = Path(cfg.output_dir)
     before, now = _read(folder / FILE_NAME), without_secrets(cfg.to_dict())
@@ -176,6 +187,14 @@ def check_finished(cfg: Any) -> None:
     known = {key: now[key] for key in both}
     found = changes({"config": {key: was[key] for key in both}}, {"config": known})
     _refuse(folder, before, found)
+    restored = [key for key in sorted(both & _RESTORED) if was[key] != now[key]]
+    if restored:
+        raise ValueError(
+            f"`{restored[0]}` was {was[restored[0]]} and is {now[restored[0]]}, but a run that "
+            f"goes on from a checkpoint in {folder} keeps the checkpoint's; set it back, or start "
+            "anew in another `output_dir`"
+        )
+    return bool(before.get("finished"))
 
 
 def _refuse(folder: Path, before: Mapping[str, Any], found: list[str]) -> None:

@@ -134,6 +134,7 @@ class Watch(TrainerCallback):
         losses = ("loss", "loss_thinking", "loss_answer")
         return {
             "steps": state.global_step,
+            "since_step": self._first_step,
             "of_steps": state.max_steps,
             "epochs": round(state.epoch or 0.0, 4),
             "tokens": self._all_tokens(),
@@ -171,7 +172,9 @@ def sentence(summary: Mapping[str, Any]) -> str:
     losses = summary["losses"]
     parts = {name: losses.get(f"loss_{name}") for name in ("thinking", "answer")}
     split = ", ".join(f"{name} {value:.4f}" for name, value in parts.items() if value is not None)
-    said = [f"{summary['steps']} steps, {summary['tokens']:,} tokens, {summary['seconds']:.0f} s"]
+    since = f" since step {summary['since_step']}" if summary["since_step"] else ""
+    took = f"{summary['seconds']:.0f} s{since}"
+    said = [f"{summary['steps']} steps, {summary['tokens']:,} tokens, {took}"]
     if "loss" in losses:
         said.append(f"loss {losses['loss']:.4f}" + (f" ({split})" if split else ""))
     if "gpu_hours" in summary:

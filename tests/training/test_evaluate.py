@@ -53,6 +53,17 @@ def test_unknown_tasks_and_keys_are_refused():
         parse({"evaluate": ["s1_nano"]})
 
 
+def test_budgets_are_checked_before_training():
+    for wrong, said in (
+        ({"max_token_thinking": 8}, "max_tokens_thinking"),
+        ({"max_tokens_thinking": "many"}, "max_tokens_thinking"),
+    ):
+        with pytest.raises(ValueError, match=rf"s1\.evaluate\.gen_kwargs: .*{said}"):
+            evaluate.check(EvaluateConfig(tasks=["s1_nano"], gen_kwargs=wrong))
+    right = {"max_tokens_thinking": [8, "auto"], "thinking_n_ignore": 2}
+    evaluate.check(EvaluateConfig(tasks=["s1_nano"], gen_kwargs=right))
+
+
 def test_a_failure_is_said_with_the_command_to_repeat(tmp_path, monkeypatch, capfd):
     """lm_eval itself fails, on a folder without a model."""
     monkeypatch.setenv("RANK", "0")
