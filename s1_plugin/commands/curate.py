@@ -42,6 +42,11 @@ def needs(*modules: str) -> None:
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for train.jsonl, dropped.jsonl, README.md (data card), curate.html, .png, .json.",
 )
+@click.option(
+    "--layout",
+    type=click.Choice(["limo"]),
+    help="limo: a `solution` is a thinking trace. Every other layout is told by its columns.",
+)
 @click.option("--rows", default=1000, show_default=True, type=click.IntRange(1))
 @click.option("--seed", default=0, show_default=True)
 @click.option(

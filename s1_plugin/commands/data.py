@@ -18,6 +18,11 @@ def data() -> None:
 @data.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="FILE...")
 @click.option(
+    "--layout",
+    type=click.Choice(["limo"]),
+    help="limo: a `solution` is a thinking trace. Every other layout is told by its columns.",
+)
+@click.option(
     "--tokenizer",
     default="Qwen/Qwen2.5-32B-Instruct",
     show_default=True,
@@ -41,6 +46,7 @@ def data() -> None:
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of lines.")
 def stats(
     inputs: tuple[str, ...],
+    layout: str | None,
     tokenizer: str,
     no_tokens: bool,
     format_name: str,
@@ -63,7 +69,7 @@ def stats(
     fmt = FORMATS[format_name]
     try:
         encoder = None if no_tokens else _encoder(tokenizer, fmt)
-        rows = load(inputs, cache_folder())
+        rows = load(inputs, cache_folder(), layout)
         found = counting.of(
             rows, Local(workers), encoder=encoder, fmt=fmt, context=context, without=without
         )

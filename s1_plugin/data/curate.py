@@ -31,6 +31,7 @@ class Asked:
     without: tuple[str, ...] = ()
     patterns: Path | None = None
     direct: Path | None = None
+    layout: str | None = None
 
 
 @dataclass
@@ -53,7 +54,7 @@ def curate(asked: Asked, cache: Path, engine: Local | Ray, say: Callable[[Step],
     patterns = filters.patterns(asked.patterns)
     rules = stages.direct_rules(asked.direct)
     against = benchmarks.load(asked.without, asked.against)
-    rows = load(asked.inputs, cache)
+    rows = load(asked.inputs, cache, asked.layout)
     traced = any_trace(rows)
     notes = []
     if not traced:

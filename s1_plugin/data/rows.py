@@ -1,6 +1,8 @@
 """The rows to curate, on disk in groups, so that memory stays flat whatever their number.
 
-A row of any layout that `s1_plugin.records` reads becomes one of these columns, all of them text:
+A row of any layout that `s1_plugin.records` reads becomes one of these columns, all of them text
+(LIMO's only where it is asked for: its columns, `question`, `solution` and `answer`, are those of
+any question with a solution by hand, too, and that is no trace):
 
 - ``question``, ``thinking``, ``attempt``: as the trace loader reads them; "" where there is none
 - ``problem``: why the loader would refuse the row; ""
@@ -15,12 +17,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from s1_plugin import records
+from s1_plugin.console import say
 
 #: Rows that are read together: some 30 MB of traces.
 GROUP = 500
@@ -29,6 +33,9 @@ COLUMNS = (
     *("source_type", "metadata", "cot", "status", "place", "other"),
 )
 _KEPT = ("solution", "answer", "cot_type", "source_type", "metadata", "cot", "status")
+_LIMO = "LIMO"
+_QUESTIONS = "questions without traces"
+_UNASKED = "questions with solutions, without traces"
 _NEEDED = "`question`, and `thinking_trajectories` and `attempt` where there are traces"
 
 
@@ -41,6 +48,7 @@ class Rows:
 
     Attributes:
         digest: sha256 of what the rows say.
+        layouts: input -> layout -> how many of its rows were read as it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -49,6 +57,7 @@ class Rows:
         self.path = path
         found = pq.read_metadata(path)
         self.digest = found.metadata[b"digest"].decode()
+        self.layouts: dict[str, dict[str, int]] = json.loads(found.metadata[b"layouts"])
         self.count = found.num_rows
 
     def __len__(self) -> int:
@@ -76,16 +85,22 @@ def _column(path: str, group: int, column: str) -> list[str]:
     return _file(path).read_row_group(group, columns=[column])[column].to_pylist()
 
 
-def load(sources: Sequence[str], cache: Path) -> Rows:
+def load(sources: Sequence[str], cache: Path, layout: str | None = None) -> Rows:
     """The rows of files (``.jsonl``, ``.parquet``) and data sets of the hub (``OWNER/NAME``).
 
-    Kept in ``cache`` by the content of the sources: the same files are not read twice.
+    Kept in ``cache`` by the content of the sources: the same files are not read twice. Which layout
+    each was read as is said.
+
+    Args:
+        layout: "limo" where a `solution` is LIMO's trace and not a solution by hand.
 
     Raises:
         InputError: naming the source, and row and field where there is one, with the remedy.
     """
-    opened = [_Source(name) for name in sources]
-    key = hashlib.sha256(Path(__file__).read_bytes())
+    opened = [_Source(name, layout) for name in sources]
+    key = hashlib.sha256(f"{layout}\n".encode())
+    for module in (__file__, records.__file__):
+        key.update(hashlib.sha256(Path(module).read_bytes()).digest())
     for source in opened:
         key.update(f"{source.name} {source.digest}\n".encode())
     path = cache / "rows" / f"{key.hexdigest()[:32]}.parquet"
@@ -93,14 +108,21 @@ def load(sources: Sequence[str], cache: Path) -> Rows:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{path.name}.{os.getpid()}.part")
         try:
-            _write(part, (row for source in opened for row in source.rows()))
+            _write(part, opened)
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
-    return Rows(path)
+    rows = Rows(path)
+    for name, found in rows.layouts.items():
+        say(f"{name}: read as {', '.join(f'{kind} ({n:,} rows)' for kind, n in found.items())}")
+        if _UNASKED in found:
+            say(
+                f"{name}: if a `solution` there is a thinking trace, as in LIMO, give --layout limo"
+            )
+    return rows
 
 
-def _write(path: Path, rows: Iterator[dict[str, str]]) -> None:
+def _write(path: Path, sources: Sequence[_Source]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -113,7 +135,7 @@ def _write(path: Path, rows: Iterator[dict[str, str]]) -> None:
             writer.write_table(pa.Table.from_pylist(group, schema=schema), row_group_size=GROUP)
             group.clear()
 
-        for row in rows:
+        for row in (row for source in sources for row in source.rows()):
             count += 1
             digest.update(json.dumps([row[name] for name in COLUMNS]).encode())
             group.append(row)
@@ -121,16 +143,24 @@ def _write(path: Path, rows: Iterator[dict[str, str]]) -> None:
                 flush()
         if group:
             flush()
-        writer.add_key_value_metadata({"digest": digest.hexdigest()})
+        layouts: dict[str, Counter[str]] = {}
+        for source in sources:
+            layouts.setdefault(source.name, Counter()).update(source.layouts)
+        writer.add_key_value_metadata(
+            {"digest": digest.hexdigest(), "layouts": json.dumps(layouts)}
+        )
     if not count:
         raise InputError("the input has no rows; give it at least one question")
 
 
 class _Source:
-    """One input: a name for people, a digest of its content, and its rows."""
+    """One input: a name for people, a digest of its content, and its rows; ``layouts`` counts the
+    rows that were read, by layout."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, layout: str | None) -> None:
         path = Path(name)
+        self._limo = layout == "limo"
+        self.layouts: Counter[str] = Counter()
         self._dataset: Any = None
         self._path = path
         if path.is_file():
@@ -151,10 +181,15 @@ class _Source:
     def rows(self) -> Iterator[dict[str, str]]:
         reader: records.Reader | None = None
         names: frozenset[str] = frozenset()
+        kind = ""
         for place, row in self._raw():
             if frozenset(row) != names:
                 names = frozenset(row)
                 reader = next((r for r in records.READERS if r.needs <= names), None)
+                kind = reader.name if reader else _QUESTIONS
+                if reader and reader.name == _LIMO and not self._limo:
+                    reader, kind = None, _UNASKED
+            self.layouts[kind] += 1
             yield _canonical(f"{self.name}, {place}", row, reader)
 
     def _raw(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -193,7 +228,7 @@ def _canonical(place: str, row: Mapping[str, Any], reader: records.Reader | None
     }
     for name in _KEPT:
         value = row.get(name)
-        if name == "solution" and reader and reader.name == "LIMO":
+        if name == "solution" and reader and reader.name == _LIMO:
             value = None  # its solution is the trace
         out[name] = "" if value is None else value if isinstance(value, str) else _json(value)
     other = {name: value for name, value in row.items() if name not in used | set(_KEPT)}

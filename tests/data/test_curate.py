@@ -217,17 +217,22 @@ def test_no_row_left_is_said_and_nothing_is_written(folder):
     assert not (folder / "out").exists()
 
 
-def test_questions_without_traces(folder):
+def test_questions_without_traces(folder, data_dir):
     rows = [json.loads(line) for line in (folder / "in.jsonl").read_text().splitlines()]
-    keep = ("question", "solution")
-    (folder / "in.jsonl").write_text(
-        "".join(json.dumps({k: row[k] for k in keep}) + "\n" for row in rows)
-    )
+    rows = [
+        {"question": row["question"], "solution": row["solution"], "answer": "1"} for row in rows
+    ]
+    (folder / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert "make traces with `s1 distill` first" in run(folder, *WITHOUT, ok=False)
     said = run(folder, *WITHOUT, "--select", "all")
     assert "no row has a trace" in said
     assert "thinking_trajectories" not in rows_of(folder)[0]
     assert len(rows_of(folder)) > 700
+    # The same as LIMO's: the solution is a trace.
+    tokenizer = str(data_dir / "qwen2.5-tokenizer")
+    run(folder, *WITHOUT, "--select", "random", "--layout", "limo", "--tokenizer", tokenizer)
+    solutions = {row["solution"] for row in rows}
+    assert all(row["thinking_trajectories"][0] in solutions for row in rows_of(folder))
 
 
 @pytest.mark.parametrize(

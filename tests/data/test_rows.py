@@ -42,6 +42,45 @@ def test_layouts_become_the_same_columns(tmp_path):
     assert found.value(2, "question") == "q2"
 
 
+BY_HAND = {"question": "q", "solution": "By hand, 5.", "answer": "5"}
+
+
+@pytest.mark.parametrize("source", ["a.jsonl", "a.parquet"])
+def test_a_solution_is_a_trace_only_where_that_is_asked(tmp_path, capsys, source):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    write(tmp_path / "a.jsonl", [BY_HAND, BY_HAND])
+    pq.write_table(pa.Table.from_pylist([BY_HAND, BY_HAND]), tmp_path / "a.parquet")
+    for _ in range(2):  # read, and kept from before
+        group = load([str(tmp_path / source)], tmp_path).group(0, rows_module.COLUMNS)
+        assert (group["thinking"][0], group["attempt"][0], group["problem"][0]) == ("", "", "")
+        assert (group["solution"][0], group["answer"][0]) == ("By hand, 5.", "5")
+        said = capsys.readouterr().err
+        assert f"{source}: read as questions with solutions, without traces (2 rows)" in said
+        assert "--layout limo" in said
+    group = load([str(tmp_path / source)], tmp_path, "limo").group(0, rows_module.COLUMNS)
+    assert (group["thinking"][0], group["attempt"][0]) == ("By hand, 5.", "5")
+    assert (group["solution"][0], group["answer"][0]) == ("", "5")
+    assert capsys.readouterr().err == f"[s1-plugin] {source}: read as LIMO (2 rows)\n"
+
+
+def test_each_input_says_its_layout(tmp_path, capsys):
+    first = write(tmp_path / "a.jsonl", [ROW, {"question": "q"}, ROW])
+    load([first, write(tmp_path / "b.jsonl", [BY_HAND])], tmp_path, "limo")
+    said = capsys.readouterr().err
+    assert "a.jsonl: read as s1K (2 rows), questions without traces (1 rows)\n" in said
+    assert "b.jsonl: read as LIMO (1 rows)\n" in said
+
+
+def test_a_changed_reader_reads_again(tmp_path, monkeypatch):
+    source = write(tmp_path / "a.jsonl", [ROW])
+    first = load([source], tmp_path)
+    (tmp_path / "records.py").write_text("# another reader\n")
+    monkeypatch.setattr(rows_module.records, "__file__", str(tmp_path / "records.py"))
+    assert load([source], tmp_path).path != first.path
+
+
 def test_parquet_gives_the_same_rows_and_groups_are_small(tmp_path, monkeypatch):
     pq = pytest.importorskip("pyarrow.parquet")
     import pyarrow as pa

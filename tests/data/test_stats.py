@@ -37,7 +37,7 @@ def test_repeated_runs():
 def run(*arguments):
     result = CliRunner().invoke(data, ["stats", *map(str, arguments)])
     assert result.exit_code == 0, result.output
-    return result.output
+    return result.stdout
 
 
 def test_against_counting_by_hand(data_dir, traces, qwen, tmp_path, monkeypatch):
