@@ -21,8 +21,11 @@ _ME = "s1_plugin.data.stages"
 _WORDS = "s1_plugin.data.words"
 _GRADING = (
     difficulty.__name__,
-    *(f"s1_plugin.evaluation.{name}" for name in ("grading", "answers", "letters", "maths")),
-    "s1_plugin.evaluation.math_worker",
+    duplicates.__name__,  # by which an attempt is found
+    _WORDS,
+    *(f"s1_plugin.evaluation.{name}" for name in ("grading", "answers", "integers", "letters")),
+    *(f"s1_plugin.evaluation.{name}" for name in ("maths", "math_worker", "verifier")),
+    "s1_plugin.formats",
 )
 
 
@@ -137,7 +140,7 @@ def hard(students: Sequence[difficulty.Student]) -> Stage:
         "difficulty",
         _solved,
         {"students": [[s.name, s.column, s.rows.digest if s.rows else None] for s in students]},
-        (_ME, duplicates.__name__, _WORDS, *_GRADING),
+        (_ME, *_GRADING),
         reads=("question", "answer", "solution", "other"),
         measure=partial(difficulty.solved, list(students)),
     )
