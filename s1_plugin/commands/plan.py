@@ -58,14 +58,19 @@ def plan(
     Nothing is trained and no GPU is needed. The time rests on one constant, fitted on the 26
     minutes that the paper reports; memory is added up from the tensors there must be.
     See docs/plan.md for the formulas.
+
+    Exit status 1 where training would not go through: it does not fit into a GPU's memory, rows
+    stop it, or it refuses the number of GPUs. Else 0, warnings or not.
     """
     found = _plan(config, gpus, gpu_type, file, rate, constants)
     if as_json:
         click.echo(json.dumps(found.as_json(), ensure_ascii=False, indent=2))
-        return
-    for line in found.lines():
-        colour = "yellow" if line.startswith("warning") else None
-        click.echo(click.style(line, fg=colour) if colour else line)
+    else:
+        for line in found.lines():
+            colour = "yellow" if line.startswith("warning") else None
+            click.echo(click.style(line, fg=colour) if colour else line)
+    if found.fails:
+        raise SystemExit(1)
 
 
 def _plan(
@@ -84,7 +89,7 @@ def _plan(
     import yaml
 
     from s1_plugin.config import parse
-    from s1_plugin.plan import paper, recipe
+    from s1_plugin.plan import checks, paper, recipe
     from s1_plugin.plan.hardware import GPUS
     from s1_plugin.plan.report import Plan
     from s1_plugin.plan.roofline import Constants
@@ -116,6 +121,8 @@ def _plan(
         rate=rate or settings.dollars_per_gpu_hour,
         precision=sentence,
         arrives=arrives,
+        refusal=checks.refusal(cfg, how),
+        notes=tuple(checks.warnings(cfg, how, gpus)),
         strategy=cfg.get("excess_length_strategy"),
         of_others=file is None and "NOT those of your data" in source,
         # Only rows that were read are known to be s1K's: a file of 1,000 lengths may be anyone's.

@@ -40,6 +40,8 @@ class Plan:
     precision: str
     arrives: bool
     strategy: str | None  # axolotl's excess_length_strategy
+    refusal: str | None = None  # why training will not start on these GPUs
+    notes: Sequence[str] = ()  # other warnings about the config
     of_s1k: bool = False  # the lengths are those of the paper's own data, read from it
     of_others: bool = False  # ... or its, where the config's data could not be read
 
@@ -136,9 +138,21 @@ class Plan:
         best = self._forecast(replace(self.recipe, keep=fits * 1e9))
         return fits, self.forecast.minutes - best.minutes
 
+    @property
+    def fails(self) -> bool:
+        """Training would not go through: refused, out of memory, or stopped by its rows. Lengths
+        of others say nothing of the last."""
+        stops = self.strategy not in ("drop", "truncate") and not self.of_others
+        over = stops and max(self.lengths) > self.recipe.sequence_len
+        full = sum(self.parts().values()) > self.gpu.memory
+        return self.refusal is not None or full or over
+
     def warnings(self) -> Iterator[str]:
         """What should be known before GPUs are rented, each with a remedy."""
         recipe, forecast = self.recipe, self.forecast
+        if self.refusal:
+            yield self.refusal
+        yield from self.notes
         used = sum(self.parts().values())
         if used > self.gpu.memory:
             fits = memory.longest(self.shape, recipe, self.gpu)
@@ -156,18 +170,19 @@ class Plan:
                 f"{forecast.largest:,} tokens of the largest micro-batch (up to {fits:,} would). "
                 f"Helps: {'; '.join(what for apt, what in remedies if apt)}"
             )
-        elif memory.longest(self.shape, recipe, self.gpu) < recipe.sequence_len:
+        else:
             fits = memory.longest(self.shape, recipe, self.gpu)
-            yield (
-                f"these data fit, but a row of sequence_len {recipe.sequence_len:,} tokens would "
-                f"not: up to {fits:,} do"
-            )
-        elif self.gpu.memory - used < _SPARE:
-            yield (
-                f"{(self.gpu.memory - used) / 1e9:.1f} GB are left at the largest micro-batch, and "
-                "this arithmetic is not that exact. Helps: a smaller keep_activations_gb, "
-                "context_parallel_size"
-            )
+            if fits < recipe.sequence_len:
+                yield (
+                    f"these data fit, but a row of sequence_len {recipe.sequence_len:,} tokens "
+                    f"would not: up to {fits:,} do"
+                )
+            if self.gpu.memory - used < _SPARE:
+                yield (
+                    f"{(self.gpu.memory - used) / 1e9:.1f} GB are left at the largest micro-batch, "
+                    "and this arithmetic is not that exact. Helps: a smaller keep_activations_gb, "
+                    "context_parallel_size"
+                )
         matrices = self.efficiency * (self.kernels or 1.0)
         if max(matrices, forecast.mfu) > _TOO_FAST:
             cause = "these rows of s1K" if self.of_s1k else "the kernels' ratio in --constants"

@@ -10,7 +10,16 @@ _SIZES = ("context_parallel_size", "tensor_parallel_size", "dp_shard_size", "dp_
 
 
 def check(cfg: Mapping[str, Any]) -> None:
-    """Whether the sizes of this axolotl config fit together, and to the number of processes.
+    """Whether the sizes of this axolotl config fit together, and to the processes launched.
+
+    Raises:
+        ValueError: naming the key and the number to set.
+    """
+    check_on(cfg, int(os.environ.get("WORLD_SIZE") or 0))
+
+
+def check_on(cfg: Mapping[str, Any], world: int) -> None:
+    """The same for ``world`` processes; 0 or 1: not known yet.
 
     axolotl tells accelerate the size of shards only where the config has it, and accelerate then
     takes 1 and refuses (axolotl 0.19, utils/trainer.py).
@@ -21,7 +30,6 @@ def check(cfg: Mapping[str, Any]) -> None:
     context, tensor, shard, replicate = (int(cfg.get(name) or 1) for name in _SIZES)
     if context * tensor == 1:
         return
-    world = int(os.environ.get("WORLD_SIZE") or 0)
     if world > 1 and context * tensor * shard * replicate != world:
         raise ValueError(
             f"{world} processes are not context_parallel_size {context} x tensor_parallel_size "
