@@ -9,7 +9,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -116,6 +116,7 @@ class Run:
         self._breaker = Breaker(settings.patience, max(20, 2 * settings.concurrency))
         self._closed_until = 0.0  # all heed one Retry-After
         self._held: list[dict[str, Any]] = []
+        self._refused: set[str] = set()  # keys of those that no retry would help
         self._stopping = asyncio.Event()
         self._failed: Exception | None = None
 
@@ -147,6 +148,8 @@ class Run:
                     raise self._failed
                 if self.counts.rows:  # the teacher works: it was these questions
                     await self._write_held()
+                elif self._answered_before():
+                    await self._write_held(self._refused)
             finally:
                 for worker in workers:
                     worker.cancel()
@@ -179,7 +182,7 @@ class Run:
         except Exception as error:  # what the others have under way is paid for: let it come
             if not self._stopping.is_set():
                 say("stopping; the replies under way come to their end (ctrl-C: at once)")
-            if self._failed is None or isinstance(self._failed, Hopeless):
+            if self._failed is None or not isinstance(error, Hopeless):
                 self._failed = error
             self._stopping.set()
 
@@ -198,10 +201,17 @@ class Run:
         wanted = status == "no_thinking" and self.settings.no_thinking
         self._breaker.ended("ok" if wanted else status, reason)
 
-    async def _write_held(self) -> None:
-        held, self._held = self._held, []
+    async def _write_held(self, keys: Container[str] | None = None) -> None:
+        """Writes those of ``keys``, or all."""
+        held = [row for row in self._held if keys is None or row["key"] in keys]
+        self._held = [row for row in self._held if row not in held]
         for row in held:
             await self._write(row)
+
+    def _answered_before(self) -> bool:
+        """Whether the teacher answered in an earlier run, asked in the same way."""
+        group = (self.teacher.name, self.teacher.host, self.settings.parameters, "ok")
+        return group in self.ledger.contents.tally
 
     async def _write(self, row: dict[str, Any]) -> None:
         await self.ledger.add(row)
@@ -220,7 +230,7 @@ class Run:
         Raises:
             _Stopped: if the run was stopped before there was one.
         """
-        began, first, attempts, failures = time.monotonic(), 0.0, 0, 0
+        began, first, busy, attempts, failures = time.monotonic(), 0.0, 0.0, 0, 0
         asked = self.settings.asked
         if asked.seed is not None:
             asked = replace(asked, seed=asked.seed + job.sample)
@@ -231,9 +241,12 @@ class Run:
                 reply = await self._attempt(asked)
             except Refused as refusal:
                 status = "refused" if refusal.status == 451 else "error"
+                self._refused.add(job.key)
                 return self._row(job, began, attempts, status, str(refusal))
             except Unavailable as failure:
-                if not isinstance(failure, Busy):  # how long that may last, the breaker knows
+                if isinstance(failure, Busy):  # no failure of the question's
+                    busy = busy or time.monotonic()
+                else:
                     failures += 1
                     first = first or time.monotonic()
                 self._note(str(failure))
@@ -246,6 +259,10 @@ class Run:
                 spent = time.monotonic() - (first or time.monotonic())
                 if failures > self.settings.retries or spent > self.settings.patience:
                     why = f"given up after {failures} failures in {spent:.0f} s: {failure}"
+                    return self._row(job, began, attempts, "error", why)
+                waited = time.monotonic() - (busy or time.monotonic())
+                if waited > self.settings.patience:  # too large for the account's rate, say
+                    why = f"given up, as it was too many requests for {waited:.0f} s: {failure}"
                     return self._row(job, began, attempts, "error", why)
                 self._closed_until = max(self._closed_until, time.monotonic() + asked_for)
                 await self._sleep(pause(attempts))
@@ -268,20 +285,25 @@ class Run:
         try:
             reply = await asyncio.wait_for(self.teacher.ask(asked, hear), self.settings.timeout)
         except asyncio.TimeoutError:
-            self.counts.lost += bool(heard)
-            raise Unavailable(
-                f"no whole reply within --timeout {self.settings.timeout:g} s"
-            ) from None
+            why = f"no whole reply within --timeout {self.settings.timeout:g} s"
+            self._lost(heard, why)
+            raise Unavailable(why) from None
         except Refused:
             self.counts.lost += bool(heard)
             raise
-        except Unavailable:
-            self.counts.lost += bool(heard)
+        except Unavailable as failure:
             if not heard:  # nothing was generated
                 self._pace.settle(expected, 0)
+            self._lost(heard, str(failure))
             raise
+        self._breaker.whole()
         self._pace.settle(expected, reply.prompt_tokens + reply.completion_tokens or expected)
         return reply
+
+    def _lost(self, heard: int, why: str) -> None:
+        if heard:
+            self.counts.lost += 1
+            self._breaker.lost(why)
 
     async def _sleep(self, seconds: float) -> None:
         with suppress(asyncio.TimeoutError):

@@ -56,18 +56,36 @@ class Breaker:
 
     Args:
         patience: seconds without a sign of life from the teacher while requests fail.
-        in_a_row: questions in a row that brought no trace.
+        in_a_row: questions in a row that brought no trace, or attempts that broke off half-way.
     """
 
     def __init__(
         self, patience: float, in_a_row: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.patience, self.in_a_row, self._clock = patience, in_a_row, clock
-        self._alive, self._useless = clock(), 0
+        self._alive, self._useless, self._lost = clock(), 0, 0
 
     def alive(self) -> None:
         """Something came."""
         self._alive = self._clock()
+
+    def whole(self) -> None:
+        """A whole reply came."""
+        self._lost = 0
+
+    def lost(self, why: str) -> None:
+        """An attempt broke off after something had come.
+
+        Raises:
+            Hopeless: if it was one too many without a whole reply between them.
+        """
+        self._lost += 1
+        if self._lost >= self.in_a_row:
+            raise Hopeless(
+                f"every reply breaks off: {self._lost} in a row, and attempts may be charged; the "
+                f"last: {why}. Look for what ends them (--timeout, --stall, a proxy), and give the "
+                "same command again: it goes on where it stopped"
+            )
 
     def failed(self, why: str) -> None:
         """A request failed.

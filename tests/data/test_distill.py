@@ -13,7 +13,8 @@ from s1_plugin.data.ledger import Contents, Ledger
 from s1_plugin.data.limits import Hopeless
 from s1_plugin.data.questions import Question
 from s1_plugin.data.replies import Reply
-from s1_plugin.data.teachers import Asked, Server
+from s1_plugin.data.teachers import Asked, Busy, Server
+from s1_plugin.forcing.http import Refused, Unavailable
 from s1_plugin.records import BadRow, detect
 from tests.data.fake_teacher import FakeTeacher, outcome_of
 
@@ -184,6 +185,56 @@ def test_a_fault_of_ours_loses_nothing_that_is_under_way(tmp_path):
     error, _, rows = over(tmp_path, Local(does), QUESTIONS, settings())
     assert isinstance(error, ZeroDivisionError)
     assert {row["question"] for row in rows} == {f"q{n}" for n in range(8) if n != 3}
+
+
+async def answers(question, heard):
+    heard()
+    await asyncio.sleep(0.1)
+    return Reply("t", "a", "stop")
+
+
+def test_a_teacher_that_always_breaks_off_is_not_paid_for_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr("s1_plugin.data.limits._LONGEST_PAUSE", 0.01)
+    asked = []
+
+    async def does(question, heard):
+        asked.append(question)
+        heard()
+        raise Unavailable("half")
+
+    error, run, rows = over(tmp_path, Local(does), QUESTIONS, settings(retries=10**6))
+    assert isinstance(error, Hopeless) and "every reply breaks off: 20 in a row" in str(error)
+    assert not rows and 20 <= len(asked) == run.counts.lost < 20 + 8
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_refused_question_that_is_left_alone_ends(tmp_path, monkeypatch, before):
+    """Once the teacher has shown that it answers; one that is down is asked again."""
+    if before:
+        over(tmp_path, Local(answers), QUESTIONS[:3], settings())
+
+    async def does(question, heard):
+        raise Refused("too long") if question == "q3" else Unavailable("down")
+
+    error, run, rows = over(tmp_path, Local(does), QUESTIONS[:5], settings(retries=0))
+    if before:
+        assert {row["question"]: row["status"] for row in rows}.pop("q3") == "error"
+    assert error is None and len(rows) == 4 * before
+    assert run.held == (1 if before else 5)
+
+
+def test_a_question_that_is_always_too_much_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr("s1_plugin.data.limits._LONGEST_PAUSE", 0.05)
+
+    async def does(question, heard):
+        if question == "q0":
+            raise Busy("HTTP 429: larger than your tokens per minute")
+        return await answers(question, heard)
+
+    error, _, rows = over(tmp_path, Local(does), QUESTIONS, settings(patience=0.4))
+    (bad,) = [row for row in rows if row["status"] != "ok"]
+    assert error is None and len(rows) == 60 and bad["question"] == "q0"
+    assert bad["status"] == "error" and "too many requests for 0 s: HTTP 429" in bad["reason"]
 
 
 def test_a_question_that_always_fails_is_an_error_with_its_reason(tmp_path, monkeypatch):

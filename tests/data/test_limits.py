@@ -67,3 +67,15 @@ def test_breaker_opens_after_so_many_without_a_trace():
         breaker.ended(status, "why")
     with pytest.raises(Hopeless, match=r"3 questions in a row.*no_thinking \(why\).*--extra"):
         breaker.ended("no_thinking", "why")
+
+
+def test_breaker_opens_after_so_many_that_broke_off():
+    breaker = Breaker(60, 3)
+    for _ in range(5):
+        breaker.lost("x")
+        breaker.lost("x")
+        breaker.whole()
+    breaker.lost("x")
+    breaker.lost("x")
+    with pytest.raises(Hopeless, match=r"every reply breaks off: 3 in a row.*charged.*last: half"):
+        breaker.lost("half")
