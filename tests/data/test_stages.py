@@ -93,6 +93,41 @@ def test_imports_are_found():
     assert imported("s1_plugin.evaluation.grading") >= {"s1_plugin.evaluation.integers"}
 
 
+@pytest.mark.parametrize(
+    ("source", "taken"),
+    [
+        ("simplescaling/openaimath/Precalculus", True),
+        ("qfq/openaimath/Algebra", True),
+        ("EleutherAI/hendrycks_math", True),
+        ("lighteval/MATH", True),
+        ("lighteval/MATH/algebra", True),
+        ("DigitalLearningGmbH/MATH-lighteval", True),
+        ("MATH", True),
+        ("GAIR/OlympicArena/Math", False),
+        ("Hothan/OlympiadBench/Open-ended/Math", False),
+        ("daman1209arora/jeebench/math", False),
+        ("KbsdJames/Omni-MATH", False),
+        ("baber/agieval/math_agieval", False),
+        ("AI-MO/NuminaMath-CoT/aops_forum", False),
+        ("AI-MO/NuminaMath-CoT/synthetic_math", False),
+        ("TIGER-Lab/TheoremQA/float", False),
+        ("Idavidrein/gpqa", "short too"),
+        ("qq8933/AIME_1983_2024", "short too"),
+        ("AI-MO/aimo-validation-aime", "short too"),
+        ("", False),
+    ],
+)
+def test_direct_picks_by_source(source, taken):
+    batch = {
+        "source_type": [source, source],
+        "trace_tokens": [5601, 5600],
+        "other": ['{"correct": true}'] * 2,
+        **{name: ["", ""] for name in ("attempt", "answer", "solution")},
+    }
+    picks = stages.selection("s1", 1, 0, rules=stages.direct_rules(None)).measure(batch)["direct"]
+    assert picks == [bool(taken), taken == "short too"]
+
+
 def test_uses_are_found():
     hard = stages.hard([])
     assert used(hard.measure) == {"s1_plugin.data.difficulty"}
