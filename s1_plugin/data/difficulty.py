@@ -14,6 +14,8 @@ from s1_plugin.data.rows import GROUP, Rows
 
 #: A right answer longer than this is a solution, and cannot be compared.
 _LONGEST = 100
+#: Of `s1 distill`: no model answered, so that nothing is known of what it can.
+FAILED = ("error", "refused")
 _LETTER = re.compile(r"[A-D]")
 
 
@@ -63,8 +65,19 @@ class Student:
         if self.column is not None:
             value = other.get(self.column)
             return [] if value is None else [value if isinstance(value, bool) else str(value)]
+        return [self._attempt(row) for row in self._of(question) if not self._failed(row)]
+
+    def failed(self, question: str) -> int:
+        """How many requests for a question failed."""
+        return 0 if self.column is not None else sum(map(self._failed, self._of(question)))
+
+    def _of(self, question: str) -> tuple[int, ...]:
         assert self.places is not None
-        return [self._attempt(row) for row in self.places.get(fingerprint(question), ())]
+        return self.places.get(fingerprint(question), ())
+
+    def _failed(self, row: int) -> bool:
+        assert self.rows is not None
+        return self.rows.value(row, "status") in FAILED
 
     def _attempt(self, row: int) -> str:
         assert self.rows is not None
@@ -77,9 +90,9 @@ class Student:
 
 
 def solved(students: Sequence[Student], batch: Batch) -> dict[str, list]:
-    """For each row the students that solve it (one right attempt is enough), how many tried, and
-    whether there is an answer to compare with."""
-    by, tried, known = [], [], []
+    """For each row the students that solve it (one right attempt is enough), how many tried,
+    whether there is an answer to compare with, and how many requests failed: no attempts."""
+    by, tried, known, failed = [], [], [], []
     for question, answer, solution, other in zip(
         batch["question"], batch["answer"], batch["solution"], batch["other"], strict=True
     ):
@@ -97,4 +110,5 @@ def solved(students: Sequence[Student], batch: Batch) -> dict[str, list]:
         by.append(", ".join(solvers))
         tried.append(attempts_by)
         known.append(true is not None)
-    return {"solved_by": by, "tried": tried, "known": known}
+        failed.append(sum(student.failed(question) for student in students))
+    return {"solved_by": by, "tried": tried, "known": known, "failed": failed}

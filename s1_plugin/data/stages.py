@@ -123,10 +123,15 @@ def _solved(found: Found) -> Outcome:
     said = []
     untried = sum(tried == 0 for tried in found["tried"])
     unknown = sum(not known for known in found["known"])
+    failed = sum(found["failed"])
+    if failed:
+        said.append(f"{failed} failed or refused requests of students count as no attempt")
     if untried == len(found):
         raise InputError(
-            "--student: no row has an attempt of any student; give the file that `s1 distill` "
-            "wrote for the same questions, or a column of the input"
+            "--student: no row has an attempt of any student"
+            + (f" ({failed} requests failed or were refused)" if failed else "")
+            + "; give the file that `s1 distill` wrote for the same questions, or a column of the "
+            "input"
         )
     if untried:
         said.append(f"{untried} rows that no student tried stay")

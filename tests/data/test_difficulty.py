@@ -4,8 +4,11 @@ import json
 
 import pytest
 
+from s1_plugin.data import stages
 from s1_plugin.data.difficulty import Student, gold, solved
-from s1_plugin.data.rows import load
+from s1_plugin.data.engine import Local
+from s1_plugin.data.pipeline import run
+from s1_plugin.data.rows import InputError, load
 
 
 @pytest.mark.parametrize(
@@ -35,6 +38,9 @@ def test_students_in_files_and_columns(tmp_path):
         {"question": "Find $y$.", "thinking_trajectories": ["t"], "attempt": "\\boxed{3}"},
         {"question": "Find $y$.", "thinking_trajectories": ["t"], "attempt": "\\boxed{4}"},
         {"question": "Find $z$.", "thinking_trajectories": ["t"], "attempt": "\\boxed{9}"},
+        {"question": "Find $y$.", "thinking_trajectories": [], "attempt": "", "status": "error"},
+        {"question": "Find $u$.", "thinking_trajectories": [], "attempt": "", "status": "refused"},
+        {"question": "Find $u$.", "thinking_trajectories": [], "attempt": "", "status": "error"},
     ]  # fmt: skip
     path = tmp_path / "small.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in ledger))
@@ -51,8 +57,29 @@ def test_students_in_files_and_columns(tmp_path):
             {"question": "Find $z$.", "answer": "8", "other": json.dumps({"big": True})},
             {"question": "Find $w$.", "other": json.dumps({"big": "\\boxed{1}"})},
             {"question": "Find $v$.", "answer": "1"},
+            {"question": "Find $u$.", "answer": "1"},
         ),
     )
-    assert found["solved_by"] == ["small", "small", "", "big", "", ""]
-    assert found["tried"] == [1, 1, 1, 2, 1, 0]
-    assert found["known"] == [True, True, True, True, False, True]
+    assert found["solved_by"] == ["small", "small", "", "big", "", "", ""]
+    assert found["tried"] == [1, 1, 1, 2, 1, 0, 0]
+    assert found["known"] == [True, True, True, True, False, True, True]
+    assert found["failed"] == [0, 1, 0, 0, 0, 0, 2]
+
+
+def test_failed_requests_are_said_and_are_no_attempts(tmp_path):
+    rows = tmp_path / "in.jsonl"
+    rows.write_text("".join(json.dumps({"question": q, "answer": "1"}) + "\n" for q in "xy"))
+    row = {"thinking_trajectories": [], "attempt": "", "status": "error"}
+    ledger = [{**row, "question": "x"}, {**row, "question": "y", "status": "truncated"}]
+    path = tmp_path / "small.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ledger))
+    stage = stages.hard([Student.of_rows("small", load([str(path)], tmp_path))])
+    found = run(load([str(rows)], tmp_path), [stage], tmp_path, Local(), lambda step: None)
+    assert found.steps[0].said == [
+        "1 failed or refused requests of students count as no attempt",
+        "1 rows that no student tried stay",  # what was cut was tried
+    ]
+    path.write_text(json.dumps(ledger[0]) + "\n")
+    stage = stages.hard([Student.of_rows("small", load([str(path)], tmp_path))])
+    with pytest.raises(InputError, match=r"no row has an attempt.*\(1 requests failed"):
+        run(load([str(rows)], tmp_path), [stage], tmp_path, Local(), lambda step: None)
