@@ -18,9 +18,40 @@ class Terms(NamedTuple):
     url: str
 
 
-#: In the order in which they are tried, on "HOST MODEL".
-_TABLE: tuple[tuple[str, Terms], ...] = (
+#: Patterns of host ("" is none) and model, tried in this order: those that forbid go first.
+_TABLE: tuple[tuple[str, str, Terms], ...] = (
     (
+        r"(^|\.)(generativelanguage|([\w-]+-)?aiplatform)\.googleapis\.com$",
+        r"gemini",
+        Terms(
+            "Gemini",
+            False,
+            "the terms forbid to develop models that compete with Google's services",
+            "https://ai.google.dev/gemini-api/terms",
+        ),
+    ),
+    (
+        r"(^|\.)(openai\.com|openai\.azure\.com)$",
+        r"chatgpt|\bgpt-(?!oss)|\bo[134](-|$)",
+        Terms(
+            "OpenAI",
+            False,
+            "the terms forbid to use output to develop models that compete with OpenAI",
+            "https://openai.com/policies/terms-of-use",
+        ),
+    ),
+    (
+        r"(^|\.)anthropic\.com$",
+        r"claude|anthropic",
+        Terms(
+            "Anthropic",
+            False,
+            "the terms forbid to build competing products, models included",
+            "https://www.anthropic.com/legal/commercial-terms",
+        ),
+    ),
+    (
+        "",
         r"deepseek.*distill",
         Terms(
             "DeepSeek-R1-Distill",
@@ -31,6 +62,7 @@ _TABLE: tuple[tuple[str, Terms], ...] = (
         ),
     ),
     (
+        r"^api\.deepseek\.com$",
         r"deepseek",
         Terms(
             "DeepSeek",
@@ -40,40 +72,13 @@ _TABLE: tuple[tuple[str, Terms], ...] = (
             "https://huggingface.co/deepseek-ai/DeepSeek-R1#7-license",
         ),
     ),
-    (
-        r"gemini|generativelanguage\.googleapis|aiplatform\.googleapis",
-        Terms(
-            "Gemini",
-            False,
-            "the terms forbid to develop models that compete with Google's services",
-            "https://ai.google.dev/gemini-api/terms",
-        ),
-    ),
-    (
-        r"api\.openai\.com|\bgpt-(?!oss)|\bo[134](-|$)",
-        Terms(
-            "OpenAI",
-            False,
-            "the terms forbid to use output to develop models that compete with OpenAI",
-            "https://openai.com/policies/terms-of-use",
-        ),
-    ),
-    (
-        r"anthropic|claude",
-        Terms(
-            "Anthropic",
-            False,
-            "the terms forbid to build competing products, models included",
-            "https://www.anthropic.com/legal/commercial-terms",
-        ),
-    ),
 )
 
 
 def of(model: str, host: str) -> Terms:
     """The terms for ``model`` as served by ``host``."""
-    for pattern, terms in _TABLE:
-        if re.search(pattern, f"{host} {model}".lower()):
+    for at, called, terms in _TABLE:
+        if (at and re.search(at, host.lower())) or re.search(called, model.lower()):
             return terms
     return Terms(
         model, None, "not known here: read the model's licence and the terms of its host", ""

@@ -16,6 +16,13 @@ from s1_plugin.data import terms
         ("claude-opus", "api.anthropic.com", "Anthropic", False),
         ("openai/gpt-oss-120b", "localhost", "openai/gpt-oss-120b", None),
         ("qwen3", "localhost", "qwen3", None),
+        ("chatgpt-4o-latest", "openrouter.ai", "OpenAI", False),
+        ("mine", "deepseek-mine.openai.azure.com", "OpenAI", False),
+        ("claude-deepseek-distill", "localhost", "Anthropic", False),
+        ("mine", "us-central1-aiplatform.googleapis.com", "Gemini", False),
+        ("mine", "deepseek.example.com", "mine", None),
+        ("mine", "api.deepseek.com.example.com", "mine", None),
+        ("mine", "api.deepseek.com", "DeepSeek", True),
     ],
 )
 def test_whose_terms(model, host, whose, allowed):
