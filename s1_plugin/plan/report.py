@@ -158,7 +158,7 @@ class Plan:
             fits = memory.longest(self.shape, recipe, self.gpu)
             remedies = [
                 (recipe.recompute == "none", "gradient_checkpointing: true"),
-                (recipe.keep > 0, f"keep_activations_gb: {self.budget[0] or 'none'}"),
+                (recipe.keep > 0, _less_kept(self.budget[0])),
                 (recipe.logits == "all", "`loss: sequence` in the s1 block (no full logits)"),
                 (recipe.shards[0] == 1 and recipe.gpus > 1, "fsdp_config, which shards the states"),
                 (not recipe.frozen and recipe.weight == 4, "optimizer: optimi_adamw in bf16"),
@@ -391,6 +391,10 @@ class Plan:
             f"{once['result'] / 1e9:,.1f} GB of the result{checkpoints}; {once['minutes']:.1f} "
             "minutes at 2 GB/s, an assumption"
         )
+
+
+def _less_kept(fits: int) -> str:
+    return f"keep_activations_gb: {fits}" if fits else "remove keep_activations_gb"
 
 
 _RECOMPUTE = {"none": "none", "whole": "all of each layer", "needed": "up to the last matrix"}
