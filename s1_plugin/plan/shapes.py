@@ -141,9 +141,13 @@ def of_model(name: str) -> Shape:
 
     try:
         path = hf_hub_download(name, "config.json")
-    except (OSError, ValueError) as error:  # no network, no such model, or not a name at all
+    except Exception as error:  # no network, no such model, or not a name: whatever the hub raises
+        why = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        if isinstance(error, RuntimeError):  # httpx, of a client that a failed try has closed
+            why = "it cannot be reached"
         raise ValueError(
-            f"the shape of {name} is not known here, and its config.json cannot be loaded "
-            f"({str(error).splitlines()[0]}); name a folder that holds one"
+            f"the config.json of {name} is wanted, and cannot be loaded from the hub ({why}). Set "
+            "base_model to a folder that holds it, or to a model whose shape is known: "
+            f"{', '.join(KNOWN)}"
         ) from None
     return Shape.from_config(json.loads(Path(path).read_text(encoding="utf-8")))

@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -217,6 +220,39 @@ def test_measured_kernels_that_no_gpu_has_are_said(tmp_path, s1k):
     assert "--constants" in said
 
 
+def test_a_model_that_is_not_known_without_network_is_one_error(tmp_path):
+    """In a process of its own: the hub's address is read when it is imported."""
+    config = _config(tmp_path, base_model="someone/model-x")
+    found = subprocess.run(
+        [sys.executable, "-m", "s1_plugin.cli", "plan", str(config)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9"},
+    )
+    assert found.returncode == 1
+    assert "Traceback" not in found.stderr
+    error = found.stderr.splitlines()[-1]
+    for said in ("mine.yaml: the config.json of someone/model-x", "a folder", "Qwen2.5-7B"):
+        assert said in error
+
+
+@pytest.mark.parametrize(("gigabytes", "said"), [(28, {"left", "row"}), (18, set())])
+def test_little_room_is_said_beside_a_row_that_would_not_fit(tmp_path, s1k, gigabytes, said):
+    settings = yaml.safe_load((CONFIGS[0].parent / "s1.yaml").read_text())["s1"]
+    config = _config(tmp_path, s1={**settings, "keep_activations_gb": gigabytes})
+    found = run(config, "--lengths", s1k)
+    assert found.exit_code == 0, found.output
+    texts = {"left": "2.1 GB are left", "row": "a row of sequence_len 32,768 tokens would not"}
+    assert {name for name, text in texts.items() if text in found.output} == said
+
+
+def test_a_budget_that_never_fits_is_to_be_removed(tmp_path, s1k):
+    config = _config(tmp_path, dp_shard_size=1)
+    found = run(config, "--lengths", s1k, "--gpus", 4, "--gpu-type", "A100").output
+    assert "Helps: remove keep_activations_gb;" in found
+    assert "none" not in found.split("does not fit", 1)[1].splitlines()[0]
+
+
 def test_data_that_cannot_be_read_here_are_said_to_be_a_fit(tmp_path, monkeypatch):
     monkeypatch.setattr(lengths, "of_config", _unreachable)
     text = run(_config(tmp_path)).output
@@ -262,8 +298,6 @@ def test_the_config_s_own_data_are_measured(tmp_path):
 
 
 def _tokenizer() -> str:
-    import os
-
     folder = Path(os.environ.get("S1_TEST_DATA", "../shared/data")) / "qwen2.5-tokenizer"
     if not folder.is_dir():
         pytest.skip("S1_TEST_DATA has no qwen2.5-tokenizer")

@@ -68,5 +68,5 @@ def test_a_model_that_is_nowhere(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ValueError, match=r"no config\.json"):
         shapes.of_model(str(tmp_path))
-    with pytest.raises(ValueError, match=r"not known here.*folder"):
+    with pytest.raises(ValueError, match=r"wanted.*folder.*Qwen3-32B"):
         shapes.of_model("nobody/nothing-1B")
