@@ -36,10 +36,10 @@ def of_file(path: Path) -> list[int]:
     if text.lstrip().startswith("{"):
         try:
             table = json.loads(text)
-            found = [int(n) for n, rows in table.items() for _ in range(int(rows))]
+            found = [_length(n) for n, rows in table.items() for _ in range(int(rows))]
         except (ValueError, TypeError) as error:
             raise ValueError(
-                f'{path}: no {{"length": rows, …}} of whole numbers: {error}'
+                f'{path}: no {{"length": rows, …}} of whole numbers over 0: {error}'
             ) from None
         where = "an entry"
     else:
@@ -47,15 +47,23 @@ def of_file(path: Path) -> list[int]:
         for number, line in enumerate(text.splitlines(), 1):
             if line.strip():
                 try:
-                    found.append(int(line))
+                    found.append(_length(line))
                 except ValueError:
                     raise ValueError(
-                        f"{path}, line {number}: {line.strip()[:40]!r} is not a length in tokens"
+                        f"{path}, line {number}: {line.strip()[:40]!r} is not a length in tokens, "
+                        "a whole number over 0"
                     ) from None
         where = "a line"
-    if not found or min(found) < 1:
+    if not found:
         raise ValueError(f"{path}: {where} with a length over 0 is needed")
     return found
+
+
+def _length(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(f"{number} is not over 0")
+    return number
 
 
 def of_config(cfg: Mapping[str, Any]) -> list[int]:
@@ -82,17 +90,15 @@ def of_config(cfg: Mapping[str, Any]) -> list[int]:
         seen = as_trained(dict(cfg), settings, Path(scratch))
         try:
             encoder = TextEncoder(load_tokenizer(seen))
-        except (OSError, ValueError) as error:
-            raise ValueError(
-                f"tokenizer {seen.tokenizer_config}: {str(error).splitlines()[0]}"
-            ) from None
+        except Exception as error:  # whatever the hub, the network or a reader raises
+            raise ValueError(f"tokenizer {seen.tokenizer_config}: {_first(error)}") from None
         ours = [d for d in seen.datasets or [] if d.get("type") == "s1_plugin.traces"]
         for data in datasets_with_name_generator(ours):
             source = source_of(data)
             try:
                 table = loaded(data, Path(scratch) / "cache")
-            except Exception as error:  # whatever the hub, the network or a reader raises
-                raise ValueError(f"{source}: {str(error).splitlines()[0][:200]}") from None
+            except Exception as error:  # the same
+                raise ValueError(f"{source}: {_first(error)}") from None
             reader = reader_for(data, table.column_names, source)
             good = []
             for row in table:
@@ -106,3 +112,7 @@ def of_config(cfg: Mapping[str, Any]) -> list[int]:
     if not found:
         raise ValueError("no data set of `type: s1_plugin.traces` with rows")
     return found
+
+
+def _first(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

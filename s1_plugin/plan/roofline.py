@@ -51,15 +51,18 @@ class Constants:
         Raises:
             ValueError: naming file and field.
         """
+        whole = (
+            "it must be what benchmarks/train_step.py writes: "
+            '{"device", "efficiency": {"authors", "ours"}, "versions", "command"}'
+        )
         try:
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             authors, ours = (float(found["efficiency"][name]) for name in ("authors", "ours"))
             device, command = str(found["device"]), str(found["command"])
-        except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(
-                f"{path}: {error!r}; it must be what benchmarks/train_step.py writes: "
-                '{"device", "efficiency": {"authors", "ours"}, "versions", "command"}'
-            ) from None
+        except KeyError as error:
+            raise ValueError(f'{path}: the field "{error.args[0]}" is missing; {whole}') from None
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path}: {error}; {whole}") from None
         if not (0 < authors <= 1 and 0 < ours <= 1):
             raise ValueError(f"{path}, field `efficiency`: a share of the peak is over 0, up to 1")
         return cls(authors, ours, device, command)

@@ -41,7 +41,9 @@ def test_files(tmp_path, text: str):
     [
         ("5\nsix\n", "line 2: 'six'"),
         ("", "length over 0"),
-        ("0\n", "length over 0"),
+        ("5\n0\n", "line 2: '0'.*over 0"),
+        ("5\n\n-7\n", "line 3: '-7'.*over 0"),
+        ('{"5": 1, "0": 2}', "0 is not over 0"),
         ('{"a": 3}', "whole numbers"),
         ('{"5": ', "whole numbers"),
         ('{"5": null}', "whole numbers"),

@@ -173,3 +173,6 @@ def test_measured_constants(tmp_path):
         path.write_text(bad)
         with pytest.raises(ValueError, match=r"constants\.json"):
             Constants.read(path)
+    path.write_text(json.dumps({name: good[name] for name in good if name != "command"}))
+    with pytest.raises(ValueError, match=r'constants\.json: the field "command" is missing'):
+        Constants.read(path)
