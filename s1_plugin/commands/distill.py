@@ -183,6 +183,9 @@ async def _distill(source: str, out: Path, dry_run: bool, options: dict[str, Any
     parameters = {"format": fmt, "max_tokens": asked.max_tokens, **asked.sampling()}
     if options["extra"]:
         parameters["extra"] = options["extra"]
+    teacher = _teacher(options, fmt, local)
+    if local:
+        parameters |= teacher.provenance()
     settings = run.Settings(
         asked,
         json.dumps(parameters, sort_keys=True),
@@ -196,7 +199,6 @@ async def _distill(source: str, out: Path, dry_run: bool, options: dict[str, Any
             )
         },
     )
-    teacher = _teacher(options, fmt, local)
     asking = Questions(source, options["question_field"], options["split"])
     path = out / _FILE
     say(terms.sentence(terms.of(teacher.name, teacher.host), teacher.host))

@@ -8,6 +8,8 @@ its longest trace.
 from __future__ import annotations
 
 import gc
+import hashlib
+import json
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +24,19 @@ from s1_plugin.data.teachers import Asked
 from s1_plugin.encoding import TextEncoder
 from s1_plugin.forcing.http import Refused, Unavailable
 from s1_plugin.formats import TraceFormat
+
+#: Engine arguments that change what a model writes; all others say how fast.
+_HEARD = (
+    *("dtype", "quantization", "quantization_config", "kv_cache_dtype", "hf_overrides"),
+    *("revision", "tokenizer", "tokenizer_revision", "logits_processors"),
+    *("generation_config", "override_generation_config"),
+)
+#: What vLLM takes from a model's ``generation_config.json``.
+_SAMPLING = (
+    *("repetition_penalty", "presence_penalty", "frequency_penalty"),
+    *("temperature", "top_k", "top_p", "min_p", "max_new_tokens"),
+)
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
 
 
 class Engine:
@@ -39,6 +54,34 @@ class Engine:
         self.name = "/".join(Path(path).parts[-2:]) if Path(path).is_absolute() else path
         self._path = path
         self._fmt, self._arguments, self._number = fmt, dict(arguments), count()
+
+    def provenance(self) -> dict[str, Any]:
+        """What makes this another teacher than one of the same name: ``model``, a digest of its
+        files; ``engine``, the arguments that change what it writes; ``defaults``, its own sampling.
+
+        Raises:
+            ValueError: if there is no such model.
+        """
+        heard = {name: self._arguments[name] for name in _HEARD if name in self._arguments}
+        found = {
+            "model": _digest(self._path, self._arguments.get("revision")),
+            "engine": heard,
+            "defaults": self._sampling(),
+        }
+        return {name: value for name, value in found.items() if value}
+
+    def _sampling(self) -> dict[str, Any]:
+        source = self._arguments.get("generation_config", "auto")
+        if source == "vllm":
+            return {}
+        try:
+            where, revision = source, None
+            if source == "auto":
+                where, revision = self._path, self._arguments.get("revision")
+            said = json.loads(_file(where, "generation_config.json", revision).read_bytes())
+        except OSError:  # many have none
+            return {}
+        return {name: said[name] for name in _SAMPLING if said.get(name) is not None}
 
     async def __aenter__(self) -> Engine:
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
@@ -117,6 +160,44 @@ def whole(last: Any, fmt: TraceFormat, name: str) -> Reply:
         prompt_tokens=len(last.prompt_token_ids),
         completion_tokens=len(done.token_ids),
     )
+
+
+def _file(model: str, name: str, revision: str | None) -> Path:
+    """A file of a folder or hub id. Raises `OSError` or `ValueError` if there is none."""
+    if Path(model).exists():
+        return Path(model) / name
+    from huggingface_hub import hf_hub_download
+
+    return Path(hf_hub_download(model, name, revision=revision))
+
+
+def _digest(model: str, revision: str | None) -> str:
+    """Of ``config.json`` and the commit of a hub id, or the weights of a folder: names, sizes and
+    sixteen blocks of each, as training changes no size and nearly every block."""
+    digest = hashlib.sha256()
+    folder = Path(model)
+    try:
+        if folder.is_file():
+            files = [folder]
+        else:
+            config = _file(model, "config.json", revision)
+            digest.update(config.read_bytes())
+            files = sorted(p for p in folder.glob("*") if p.suffix in _WEIGHTS)
+            if not folder.exists():
+                digest.update(config.parent.name.encode())  # the commit, in the hub's cache
+        for path in files:
+            size = path.stat().st_size
+            digest.update(f"\n{path.name} {size}\n".encode())
+            with path.open("rb") as file:
+                for block in range(16):
+                    file.seek(size * block // 16)
+                    digest.update(file.read(4096))
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"--teacher vllm:{model}: cannot be read ({error}); name a folder with a model, or the "
+            "id of one on the hub"
+        ) from None
+    return digest.hexdigest()[:16]
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """What of the engine can be said without vLLM; it runs itself in tests/e2e."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from s1_plugin.data.offline import interrupts_blocked, whole
+from s1_plugin.data.offline import Engine, interrupts_blocked, whole
 from s1_plugin.forcing.http import Unavailable
 from s1_plugin.formats import THINK_TAGS
 
@@ -50,3 +51,36 @@ def test_ctrl_c_does_not_reach_the_engine():
         ends.append(child.communicate("\n")[0])
     assert ends == ["2\n", ""]
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
+
+
+def model(folder, weights=b"w" * 100_000, **sampling):
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(weights)
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": 1, **sampling}))
+    return str(folder)
+
+
+def said(path, **arguments):
+    return Engine(path, THINK_TAGS, arguments).provenance()
+
+
+def test_provenance_tells_models_and_arguments_apart(tmp_path):
+    path = model(tmp_path / "m", temperature=0.6, top_k=20)
+    first = said(path, tensor_parallel_size=2)
+    assert first["defaults"] == {"temperature": 0.6, "top_k": 20} and "engine" not in first
+    assert said(path) == first == said(model(tmp_path / "copy", temperature=0.6, top_k=20))
+    assert said(path, generation_config="vllm", hf_token="secret") == {
+        "model": first["model"], "engine": {"generation_config": "vllm"},
+    }  # fmt: skip
+    assert said(path, dtype="float16")["engine"] == {"dtype": "float16"}
+    assert said(path, generation_config=model(tmp_path / "n", top_p=0.9))["defaults"] == {
+        "top_p": 0.9
+    }
+    retrained = b"w" * 50_000 + b"v" * 50_000  # of the same size
+    assert said(model(tmp_path / "m", retrained))["model"] != first["model"]
+
+
+def test_a_model_that_is_not_there(tmp_path):
+    with pytest.raises(ValueError, match=r"vllm:.*none: cannot be read.*name a folder"):
+        said(str(tmp_path / "none"))
