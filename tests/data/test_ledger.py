@@ -1,5 +1,6 @@
 import asyncio
 import json
+import os
 
 import pytest
 
@@ -41,6 +42,27 @@ def test_rows_are_there_again(tmp_path):
     assert contents.tally["t", "h", "{}", "ok"] == {
         "rows": 50, "prompt_tokens": 100, "completion_tokens": 250,
     }  # fmt: skip
+
+
+def test_a_row_is_on_the_disk_before_it_counts(tmp_path, monkeypatch):
+    path, synced, fsync = tmp_path / "traces.jsonl", [], os.fsync
+
+    def spy(handle):
+        fsync(handle)
+        synced.append((os.fstat(handle).st_ino, os.fstat(handle).st_size))
+
+    monkeypatch.setattr(os, "fsync", spy)
+
+    async def add():
+        ledger = Ledger(path)
+        for name in ("a", "b"):
+            await ledger.add(row(name))
+            assert synced[-1] == (path.stat().st_ino, path.stat().st_size)
+            assert name in ledger.contents.done
+        await ledger.close()
+
+    asyncio.run(add())
+    assert synced[0][0] == tmp_path.stat().st_ino  # the new file's name, too
 
 
 def test_half_a_character_of_a_server_loses_no_row(tmp_path):
@@ -105,8 +127,6 @@ def test_a_full_disk_stops_and_leaves_nothing_half_counted(tmp_path):
     path = tmp_path / "traces.jsonl"
 
     async def fill():
-        import os
-
         ledger = Ledger(path)
         os.dup2(os.open("/dev/full", os.O_WRONLY), ledger._file)
         for _ in range(2):
