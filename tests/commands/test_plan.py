@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -105,8 +106,10 @@ def test_kept_activations_are_proposed_and_spare_time(tmp_path, s1k):
             micro_batch_size=4,
         )
         result = run(config, "--lengths", s1k, "--gpus", 16, "--json")
-        assert result.exit_code == 0, result.output
-        return json.loads(result.output)
+        plan = json.loads(result.output)
+        full = sum(plan["memory"].values()) > plan["memory_of_gpu"]
+        assert result.exit_code == full, result.output
+        return plan
 
     without = found()
     fits, spared = (without["keep_activations_gb"][name] for name in ("fits", "minutes"))
@@ -266,7 +269,8 @@ def _unreachable(cfg: object) -> list[int]:
     raise ValueError("me/mine: no network")
 
 
-def test_the_config_s_own_data_are_measured(tmp_path):
+def _own(tmp_path: Path) -> Path:
+    """A config of three rows and a small model."""
     rows = [{"question": "1+1?", "thinking": "two " * n, "answer": "2"} for n in (5, 50, 500)]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     model = tmp_path / "model"
@@ -290,11 +294,30 @@ def test_the_config_s_own_data_are_measured(tmp_path):
         "field_thinking": "thinking",
         "field_model": "answer",
     }
-    config = _config(tmp_path, datasets=[data], base_model=str(model))
+    return _config(tmp_path, datasets=[data], base_model=str(model))
+
+
+def test_the_config_s_own_data_are_measured(tmp_path):
+    config = _own(tmp_path)
     plan = json.loads(run(config, "--json").output)
     assert plan["lengths_from"] == "the config's, tokenised as in training"
     assert plan["rows"] == 3
     assert plan["forecast"]["largest"] > 500
+
+
+def test_the_documentation_s_lines_write_the_lengths_that_are_planned_with(tmp_path, monkeypatch):
+    config = _own(tmp_path)
+    text = (CONFIGS[0].parents[1] / "docs" / "plan.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert config.name == "mine.yaml"
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    read, given = (
+        json.loads(run(config, "--json", *more).output)
+        for more in ((), ("--lengths", "lengths.txt"))
+    )
+    assert given["rows"] == 3
+    assert given["forecast"] == read["forecast"]
 
 
 def _tokenizer() -> str:
