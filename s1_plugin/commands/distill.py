@@ -331,11 +331,19 @@ def _summary(going: Any, path: Path) -> None:
     counts, prices = going.counts, going.settings.prices
     statuses = ", ".join(f"{n:,} {status}" for status, n in counts.statuses.most_common())
     spent = prices.dollars(counts.prompt_tokens, counts.completion_tokens)
+    paid = going.paid()
+    in_all = prices.dollars(paid["prompt_tokens"], paid["completion_tokens"])
     say(
         f"{path}: {counts.rows:,} rows written ({statuses or 'none'}); "
         f"{counts.prompt_tokens:,} tokens of prompts and {counts.completion_tokens:,} of replies"
         + (f": {cost.money(spent)}" if spent is not None else "")
     )
+    if paid["rows"] > counts.rows:
+        say(
+            f"with earlier runs {paid['rows']:,} rows, {paid['prompt_tokens']:,} tokens of prompts "
+            f"and {paid['completion_tokens']:,} of replies"
+            + (f": {cost.money(in_all)}" if in_all is not None else "")
+        )
     if counts.failures:
         kinds = ", ".join(f"{n:,} × {kind}" for kind, n in counts.failures.most_common(8))
         say(f"asked again {counts.failures.total():,} times: {kinds}")

@@ -165,6 +165,12 @@ class Run:
         """Questions that failed for good and are not in the ledger."""
         return len(self._held)
 
+    def paid(self) -> Counter[str]:
+        """Rows and tokens of this job, earlier runs' too."""
+        return self.ledger.contents.paid(
+            self.teacher.name, self.teacher.host, self.settings.parameters
+        )
+
     def _stop(self) -> None:
         if self._stopping.is_set():
             raise KeyboardInterrupt
@@ -375,9 +381,10 @@ class Run:
         self._shown = now
         counts, prices = self.counts, self.settings.prices
         said = [f"{counts.completion_tokens / (now - self._began):,.0f} tokens/s"]
-        spent = prices.dollars(counts.prompt_tokens, counts.completion_tokens)
-        if spent is not None and counts.rows:
-            to_come = spent / counts.rows * (self._bar.total - self._bar.n)
+        paid = self.paid()
+        spent = prices.dollars(paid["prompt_tokens"], paid["completion_tokens"])
+        if spent is not None and paid["rows"]:
+            to_come = spent / paid["rows"] * (self._bar.total - self._bar.n)
             said.append(f"{money(spent)} so far, {money(to_come)} to come")
         bad = counts.rows - counts.statuses["ok"]
         if bad:

@@ -50,6 +50,14 @@ class Contents:
         for name in SUMMED:
             counter[name] += row.get(name) or 0
 
+    def paid(self, teacher: str, host: str, parameters: str) -> Counter[str]:
+        """Rows and tokens of all that was asked of this teacher in this way."""
+        found = Counter[str]()
+        for group, counter in self.tally.items():
+            if group[:3] == (teacher, host, parameters):
+                found.update(counter)
+        return found
+
 
 class Ledger:
     """The ledger at ``path``; made if need be, and locked until it is closed.

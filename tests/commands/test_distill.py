@@ -1,9 +1,12 @@
 import json
+import re
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from s1_plugin.commands.distill import distill
+from tests.data.fake_teacher import FakeTeacher
 
 
 @pytest.fixture
@@ -51,3 +54,26 @@ def test_what_cannot_work_is_said_before_anything_is_written(
     done = CliRunner().invoke(distill, [questions, "--out", str(out), *arguments])
     assert done.exit_code and problem in done.output
     assert not out.exists()
+
+
+def test_what_earlier_runs_paid_is_in_the_sums(questions, tmp_path, monkeypatch):
+    monkeypatch.setattr("s1_plugin.data.distill._EVERY", 0.0)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-0123456789")
+    rows = Path(questions).read_text().splitlines(keepends=True)
+    files = [tmp_path / "few.jsonl", Path(questions)]
+    files[0].write_text("".join(rows[:40]))
+    out, said, spent = tmp_path / "out", [], []
+    with FakeTeacher().serving() as url:
+        for path in files:
+            # A dollar a token of the reply.
+            how = f"--out {out} --teacher fake --base-url {url} --price-in 0 --price-out 1e6"
+            done = CliRunner().invoke(distill, [str(path), *how.split()])
+            assert done.exit_code == 0, done.output
+            said.append(done.output)
+            lines = (out / "traces.jsonl").read_text(encoding="utf-8").splitlines()
+            spent.append(sum(json.loads(line)["completion_tokens"] for line in lines))
+    assert f"{spent[0]:,} of replies: ${spent[0]:,}.00" in said[0] and "with earlier" not in said[0]
+    assert f"{spent[1] - spent[0]:,} of replies: ${spent[1] - spent[0]:,}.00" in said[1]
+    assert "with earlier runs 100 rows, " in said[1] and f": ${spent[1]:,}.00" in said[1]
+    shown = [float(x.replace(",", "")) for x in re.findall(r"\$([\d,.]+) so far", said[1])]
+    assert spent[0] <= min(shown) < max(shown) == spent[1]
