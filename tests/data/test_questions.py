@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 
 import pytest
 
@@ -21,6 +22,19 @@ def test_jsonl_and_parquet_read_alike_and_twice(tmp_path):
     for path in (jsonl, parquet):
         questions = Questions(str(path))
         assert list(questions) == want == list(questions)
+
+
+def test_jsonl_is_read_line_by_line(tmp_path):
+    """5 MB of questions, in less than 1 MB of memory."""
+    path = tmp_path / "q.jsonl"
+    with path.open("w") as file:
+        file.writelines(f'{{"question": "{n} {"x" * 1000}"}}\n' for n in range(5_000))
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in Questions(str(path))) == 5_000
+        assert tracemalloc.get_traced_memory()[1] < 1e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_named_column_and_other_names(tmp_path):
