@@ -3,8 +3,9 @@
 Two rules, and a question goes if either holds:
 
 1. The paper's: one run of 8 words in common (lower case, split at white space).
-2. The same over `words.units`, or the whole question equal in them: copies with other LaTeX
-   spacing, and questions of fewer than 8 words, which the first rule cannot see.
+2. The same over `words.units`, or the whole question equal by `words.whole`: copies with other
+   LaTeX spacing, Unicode for LaTeX, or no spaces at all, and questions of fewer than 8 words, which
+   the first rule cannot see.
 
 So whatever the paper's rule removes is removed, and copies that it misses.
 """
@@ -15,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from s1_plugin.data.words import NGRAM, grams, paper_words, units
+from s1_plugin.data.words import NGRAM, beginning, grams, paper_words, plain, units, units_of, whole
 
 _PART = 4
 
@@ -49,6 +50,7 @@ class Index:
     words: dict[str, int] = field(default_factory=dict)
     units: dict[str, int] = field(default_factory=dict)
     whole: dict[str, int] = field(default_factory=dict)
+    beginnings: set[str] = field(default_factory=set)
     names: list[tuple[str, str]] = field(default_factory=list)
     stock: set[str] = field(default_factory=set)
     parts: set[str] = field(default_factory=set)
@@ -60,8 +62,10 @@ class Index:
             for identity, text in zip(benchmark.ids, benchmark.questions, strict=True):
                 number = len(index.names)
                 index.names.append((benchmark.name, identity))
-                parts = units(text)
-                index.whole.setdefault("".join(parts), number)
+                said = plain(text)
+                parts = units_of(said)
+                index.whole.setdefault(whole(said), number)
+                index.beginnings.add(beginning(said))
                 for table, words in ((index.words, paper_words(text)), (index.units, parts)):
                     index.parts.update(grams(words, _PART))
                     for gram in grams(words):
@@ -74,12 +78,13 @@ class Index:
 
         A whole question before an n-gram, and an n-gram of one question before a stock phrase.
         """
-        parts = units(question)
-        number = self.whole.get("".join(parts))
-        if number is not None:
-            return Match(*self.names[number], "", False)
+        said = plain(question)
+        if beginning(said) in self.beginnings:
+            number = self.whole.get(whole(said))
+            if number is not None:
+                return Match(*self.names[number], "", False)
         stock = None
-        for table, words in ((self.words, paper_words(question)), (self.units, parts)):
+        for table, words in ((self.words, paper_words(question)), (self.units, units_of(said))):
             for gram in self._shared(table, words):
                 match = Match(*self.names[table[gram]], gram, gram in self.stock)
                 if not match.stock:

@@ -19,6 +19,34 @@ def planted(text: str, rng: random.Random) -> str:
     return re.sub(r"\\[a-zA-Z]+|[^\\]+", lambda m: m[0] if m[0][0] == "\\" else case(m[0]), text)
 
 
+_SIGNS = (
+    (r"\^\{\\circ\}|\^\\circ(?![a-zA-Z])", "°"),
+    (r"\\times(?![a-zA-Z])", "×"),
+    (r"\\cdot(?![a-zA-Z])", "·"),
+    (r"\\pi(?![a-zA-Z])", "π"),
+    (r"\\leq?(?![a-zA-Z])", "≤"),
+    (r"\\geq?(?![a-zA-Z])", "≥"),
+    (r"\\theta(?![a-zA-Z])", "θ"),
+    (r"-", "−–—"),
+    (r"'", "’‘"),
+    (r'"', "“”"),
+)
+_UNSEEN = ("\u200b", "\u200c", "\u200d", "\u00ad", "\ufeff", "\u2060")
+
+
+def pasted(text: str, rng: random.Random) -> str:
+    """``text`` as it comes out of a page or a PDF: signs of Unicode, and some that are not seen."""
+    for pattern, signs in _SIGNS:
+        text = re.sub(pattern, lambda match, signs=signs: rng.choice(signs), text)
+    pieces = re.findall(r"\\[a-zA-Z]+|\\.|.", text, re.DOTALL)
+    return "".join(piece + (rng.choice(_UNSEEN) if rng.random() < 0.05 else "") for piece in pieces)
+
+
+def squeezed(text: str, rng: random.Random) -> str:
+    """``text`` without spaces, but for one after a command."""
+    return re.sub(r"(\\[a-zA-Z]*\s?)|\s+", lambda match: match[1] or "", text)
+
+
 def _respaced(formula: str, rng: random.Random) -> str:
     out = []
     for piece in re.findall(r"\\[a-zA-Z]+\s*|\\.|[a-zA-Z]+|\s+|.", formula, re.DOTALL):

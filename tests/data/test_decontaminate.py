@@ -7,7 +7,7 @@ import pytest
 
 from s1_plugin.data.decontaminate import Benchmark, Index, nearest
 from s1_plugin.data.words import grams, paper_words
-from tests.data.planted import planted
+from tests.data.planted import pasted, planted, squeezed
 
 
 def bench(name, questions, ids=None):
@@ -54,10 +54,11 @@ def test_all_that_the_papers_rule_removes_is_removed(real, index):
     assert by_paper < ours
 
 
-def test_a_thousand_near_copies_are_found(real, index):
+@pytest.mark.parametrize("copied", [planted, pasted, squeezed])
+def test_a_thousand_near_copies_are_found(real, index, copied):
     rng = random.Random(0)
     problems = [r["problem"] for name in ("aime24", "math500") for r in real[name]]
-    copies = [(text, planted(text, rng)) for text in rng.choices(problems, k=1000)]
+    copies = [(text, copied(text, rng)) for text in rng.choices(problems, k=1000)]
     assert sum(copy != text for text, copy in copies) > 950
     assert [copy for _, copy in copies if index.find(copy) is None] == []
 
@@ -85,7 +86,10 @@ def test_a_match_names_ngram_and_question():
 def test_questions_below_eight_words_are_compared_whole():
     index = Index.build([bench("b", ["What is $\\sqrt{50}$?"])])
     assert index.find("what is  \\( \\sqrt{50} \\) ?").ngram == ""
+    assert index.find("What is √{50}").ngram == ""
     assert index.find("What is $\\sqrt{51}$?") is None
+    # With a word more it is another question.
+    assert index.find("Tell me: what is $\\sqrt{50}$?") is None
 
 
 def test_stock_phrases_are_told_apart_and_yield_to_better_evidence():
