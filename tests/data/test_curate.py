@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -15,32 +12,15 @@ from click.testing import CliRunner
 from s1_plugin import records
 from s1_plugin.commands.curate import curate
 from s1_plugin.data import rows as rows_module
-
-ROOT = Path(__file__).resolve().parents[2]
-WITHOUT = ["--without-benchmark", "aime25", "--without-benchmark", "gpqa_diamond"]
+from tests.data import traced
+from tests.data.traced import WITHOUT
 
 
 @pytest.fixture
 def folder(data_dir, tmp_path, monkeypatch):
     """A folder with ``in.jsonl``: real questions, and short traces of many lengths."""
     monkeypatch.setenv("S1_EVAL_DATA", str(data_dir))
-    lines = (data_dir / "s1k-questions.jsonl").read_text(encoding="utf-8").splitlines()
-    with (tmp_path / "in.jsonl").open("w") as file:
-        for number, line in enumerate(lines):
-            row = json.loads(line)
-            found = {
-                "question": row["question"],
-                "solution": row["solution"],
-                "source_type": ("gpqa", "aops", "simplescaling/openaimath/x")[number % 3],
-                "correct": number % 30 == 0,
-                "thinking_trajectories": [f"Wait. {'so ' * (number * 37 % 400 + 1)}"],
-                "attempt": "Answer: <b>1</b>",
-                "teacher": "deepseek-reasoner",
-                "host": "api.deepseek.com",
-                "tokens": number * 37 % 7001,
-                "status": "truncated" if number % 100 == 7 else "ok",
-            }
-            file.write(json.dumps(found) + "\n")
+    traced.write(tmp_path / "in.jsonl", data_dir)
     return tmp_path
 
 
@@ -104,49 +84,17 @@ def test_the_second_time_all_is_kept_and_a_hand_written_card_stays(folder):
 
 
 @pytest.mark.e2e
-def test_four_processes_give_the_same_rows(folder, monkeypatch):
-    assert rows_module.GROUP < 912  # there is work for two
-    options = [*WITHOUT, "--length-column", "tokens"]
+def test_four_processes_give_the_same_rows(folder, data_dir, monkeypatch):
+    traced.write(folder / "in.jsonl", data_dir, times=3)
+    options = [*WITHOUT, "--length-column", "tokens", "--rows", "1000"]
     run(folder, *options)
     monkeypatch.setenv("S1_CACHE", str(folder / "other-cache"))
     said = run(folder, *options, "--workers", "4", out="four")
     assert "kept from before" not in said
-    one, four = (folder / name / "train.jsonl" for name in ("out", "four"))
-    assert one.read_bytes() == four.read_bytes()
-
-
-@pytest.mark.e2e
-def test_the_distributed_engine_gives_the_same_rows(folder):
-    python = Path(os.environ.get("S1_RAY_PYTHON", ROOT / ".venv-vllm" / "bin" / "python"))
-    if (
-        not python.exists()
-        or subprocess.run(
-            [python, "-c", "import ray, pyarrow, s1_plugin"], capture_output=True
-        ).returncode
-    ):
-        pytest.skip("needs Ray: set S1_RAY_PYTHON to a Python with ray, pyarrow and s1_plugin")
-    options = [*WITHOUT, "--length-column", "tokens"]
-    run(folder, *options)
-
-    def with_ray(*options):
-        code = "from s1_plugin.cli import main; main(prog_name='s1')"
-        environment = {"S1_CACHE": str(folder / "ray-cache"), "RAY_USAGE_STATS_ENABLED": "0"}
-        return subprocess.run(
-            [
-                *(python, "-c", code, "curate", folder / "in.jsonl", "-o", folder / "ray"),
-                *("--rows", "100", "--engine", "ray", *options),
-            ],
-            env={**os.environ, **environment},
-            capture_output=True,
-            text=True,
-        )
-
-    result = with_ray(*options)
-    assert result.returncode == 0, result.stderr
-    failed = with_ray(*WITHOUT, "--length-column", "nothing")
-    assert "Error: in.jsonl, line 1, field `nothing`: is None" in failed.stderr
-    one, ray = (folder / name / "train.jsonl" for name in ("out", "ray"))
-    assert one.read_bytes() == ray.read_bytes()
+    one, four = ((folder / name / "train.jsonl").read_bytes() for name in ("out", "four"))
+    assert one == four and one.count(b"\n") == 1000
+    steps = json.loads((folder / "four" / "curate.json").read_text())["steps"]
+    assert all(step["rows_in"] > 3 * rows_module.GROUP for step in steps)  # four jobs or more, each
 
 
 class _Tags(HTMLParser):

@@ -1,0 +1,37 @@
+"""`s1 curate` on Ray, which is installed where vLLM is: the same rows as on one process."""
+
+import json
+
+import pytest
+
+pytest.importorskip("vllm", reason="needs Ray, which comes with vLLM: make test-vllm")
+
+from s1_plugin.data.rows import GROUP
+from tests.data import traced
+from tests.e2e.commands import run
+
+pytestmark = pytest.mark.e2e
+
+
+def test_the_distributed_engine_gives_the_same_rows(data_dir, tmp_path):
+    traced.write(tmp_path / "in.jsonl", data_dir, times=3)
+
+    def curate(out, *options, lengths="tokens", **more):
+        return run(
+            *("s1", "curate", "in.jsonl", "-o", out, "--rows", "1000", *traced.WITHOUT),
+            *("--length-column", lengths, *options),
+            cwd=tmp_path,
+            S1_EVAL_DATA=str(data_dir),
+            S1_CACHE=str(tmp_path / f"cache-{out}"),
+            RAY_USAGE_STATS_ENABLED="0",
+            **more,
+        )
+
+    curate("one")
+    curate("ray", "--engine", "ray")
+    one, ray = ((tmp_path / out / "train.jsonl").read_bytes() for out in ("one", "ray"))
+    assert one == ray and one.count(b"\n") == 1000
+    steps = json.loads((tmp_path / "ray" / "curate.json").read_text())["steps"]
+    assert all(step["rows_in"] > 3 * GROUP for step in steps)  # four jobs or more, each
+    failed = curate("ray", "--engine", "ray", lengths="nothing", check=False)
+    assert "Error: in.jsonl, line 1, field `nothing`: is None" in failed.stderr
