@@ -48,7 +48,8 @@ _IDS = ("unique_id", "id", "Record ID")
 
 
 def load(without: Sequence[str] = (), against: Sequence[Path] = ()) -> list[Benchmark]:
-    """All benchmarks but those in ``without``, and the questions of the files in ``against``.
+    """All benchmarks but those in ``without``, and after them the questions of the files in
+    ``against``.
 
     Raises:
         InputError: for one that cannot be had, with the remedy: never silently left out.

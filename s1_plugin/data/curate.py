@@ -98,8 +98,10 @@ def _stages(
         found.append(stages.length(path, asked.length_column, asked.max_tokens))
     found.append(stages.domain(asked.domain_column))
     weights = None
-    if asked.mode == "s1" and against:
-        texts = [question for benchmark in against for question in benchmark.questions]
+    # Of the benchmarks that models are measured by; not of what else is to be kept out.
+    named = against[: len(against) - len(asked.against)]
+    if asked.mode == "s1" and named:
+        texts = [question for benchmark in named for question in benchmark.questions]
         weights = select.by_domain([domains.classify(text) for text in texts])
     found.append(
         stages.selection(

@@ -301,8 +301,7 @@ def _selected(
         if len(direct) > rows:
             said.append(f"{len(direct)} rows are direct picks; the first {rows} are taken")
         picked = select.s1(tokens, names, rows=rows, seed=seed, direct=direct, weights=weights)
-        if weights and not set(weights) & set(names):
-            said.append("no row has a domain of the benchmarks: every domain weighs the same")
+        said += _said_of_weights(weights, names)
     else:
         picked = select.ablation(mode, tokens, names, rows=rows, seed=seed)
     if len(picked) < rows and mode != "all":
@@ -312,6 +311,21 @@ def _selected(
         how[one.row] = one.how
     said.append(", ".join(f"{n} {name}" for name, n in Counter(filter(None, how)).items()))
     return Outcome(["" if one else "not drawn" for one in how], {"picked": how}, said)
+
+
+def _said_of_weights(weights: Mapping[str, float] | None, names: Sequence[str]) -> list[str]:
+    if not weights:
+        return ["no benchmark to weigh domains by: every domain weighs the same, for all rows"]
+    absent = {name: weight for name, weight in weights.items() if name not in set(names)}
+    if len(absent) == len(weights):
+        return ["no row has a domain of the benchmarks: every domain weighs the same"]
+    if not absent:
+        return []
+    largest = sorted(absent, key=lambda name: (-absent[name], name))
+    return [
+        f"{sum(absent.values()):.1%} of the benchmarks' questions are of domains that no row has "
+        f"({', '.join(largest[:3])}{', …' if len(largest) > 3 else ''}); the others share it"
+    ]
 
 
 def selection(

@@ -132,6 +132,27 @@ def test_parquet_and_modes(folder):
     assert min(longest) > 5000 > min(random)
 
 
+def test_how_domains_are_weighed_is_said(folder):
+    given = ("--length-column", "tokens", "--domain-column", "domain")
+    rows = [json.loads(line) for line in (folder / "in.jsonl").read_text().splitlines()]
+    for number, row in enumerate(rows):
+        row["domain"] = ("Geometry", "Elsewhere")[number % 2]
+    (folder / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "mine.jsonl").write_text(json.dumps({"question": "Find a potato in a triangle."}))
+    said = run(folder, *WITHOUT, *given)
+    found = re.search(r"(\d+\.\d)% of the benchmarks' questions are of domains that no row", said)
+    assert 50 < float(found[1]) < 100
+    # A file of one's own is kept out, and weighs nothing.
+    assert found[0] in run(folder, *WITHOUT, *given, "--against", str(folder / "mine.jsonl"))
+    for number in (0, 1):
+        rows[number]["domain"] = "Nowhere"
+    none = [part for name in ("aime24", "math500") for part in ("--without-benchmark", name)]
+    for more in ((), ("--against", str(folder / "mine.jsonl"))):
+        said = run(folder, *WITHOUT, *none, *given, *more)
+        assert "no benchmark to weigh domains by: every domain weighs the same, for all" in said
+        assert {row["picked"] for row in rows_of(folder)} == {"uniform", "direct"}
+
+
 def test_what_students_solve_goes(folder):
     pytest.importorskip("math_verify")
     rows = [json.loads(line) for line in (folder / "in.jsonl").read_text().splitlines()][:40]
