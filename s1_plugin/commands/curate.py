@@ -158,7 +158,8 @@ def _write(found: Any, request: Any, command: list[str], out: Path, parquet: boo
     data = output.write(found, out, parquet)
     output.dropped(found, out)
     output.card(found, request, command, data)
-    report.write(found, out, out.resolve().name, output.shown(command))
+    shown = output.shown(command)
+    report.write(found, out, out.resolve().name, shown)
     steps = [
         {
             "stage": step.name,
@@ -170,6 +171,6 @@ def _write(found: Any, request: Any, command: list[str], out: Path, parquet: boo
         }
         for step in found.result.steps
     ]
-    record = {"command": command, "input_sha256": found.rows.digest, "steps": steps}
+    record = {"command": shown, "input_sha256": found.rows.digest, "steps": steps}
     (out / "curate.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,8 @@ from s1_plugin.data.curate import Asked, Curated
 from s1_plugin.data.decontaminate import summary
 from s1_plugin.training.card import BESIDE, FILE_NAME, by_hand, signed
 
+#: Of an absolute path, alone or in `--out=/…` or `-o/…`: all but the name.
+_FOLDERS = re.compile(r"^(-\w|--[\w-]+=)?/(?:.*/)?(?=[^/]+/?$)")
 _PLAIN = ("solution", "cot_type", "source_type", "metadata", "cot")
 
 
@@ -90,7 +93,7 @@ def _parquet(curated: Curated, path: Path) -> None:
 
 def shown(command: Sequence[str]) -> str:
     """A command for readers elsewhere: nobody needs to know where this machine's folders are."""
-    return shlex.join(Path(part).name if Path(part).is_absolute() else part for part in command)
+    return shlex.join(_FOLDERS.sub(r"\1", part) for part in command)
 
 
 def card(curated: Curated, asked: Asked, command: Sequence[str], data: Path) -> Path:

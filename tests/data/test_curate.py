@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from html.parser import HTMLParser
 
 import pytest
@@ -11,6 +12,7 @@ from click.testing import CliRunner
 
 from s1_plugin import records
 from s1_plugin.commands.curate import curate
+from s1_plugin.data import output
 from s1_plugin.data import rows as rows_module
 from tests.data import traced
 from tests.data.traced import WITHOUT
@@ -25,10 +27,10 @@ def folder(data_dir, tmp_path, monkeypatch):
 
 
 def run(folder, *options, out="out", ok=True):
-    result = CliRunner().invoke(
-        curate,
-        [str(folder / "in.jsonl"), "-o", str(folder / out), "--rows", "100", *options],
-    )
+    arguments = [str(folder / "in.jsonl"), "-o", str(folder / out), "--rows", "100", *options]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["s1", *arguments])
+        result = CliRunner().invoke(curate, arguments)
     assert (result.exit_code == 0) == ok, result.output
     return result.output
 
@@ -65,7 +67,9 @@ def test_what_it_writes(folder):
         and row["reason"].startswith("in aime24: aime24 2024-I-4: '")
         for row in gone
     )
-    assert str(folder) not in card + (folder / "out" / "curate.html").read_text()
+    for name in ("README.md", "curate.html", "curate.json", "train.jsonl", "dropped.jsonl"):
+        assert str(folder.parent) not in (folder / "out" / name).read_text(), name
+    assert record["command"].startswith("s1 in.jsonl -o out --rows 100")
     assert (folder / "out" / "curate.png").read_bytes()[:4] == b"\x89PNG"
 
 
@@ -95,6 +99,23 @@ def test_four_processes_give_the_same_rows(folder, data_dir, monkeypatch):
     assert one == four and one.count(b"\n") == 1000
     steps = json.loads((folder / "four" / "curate.json").read_text())["steps"]
     assert all(step["rows_in"] > 3 * rows_module.GROUP for step in steps)  # four jobs or more, each
+
+
+@pytest.mark.parametrize(
+    ("part", "shown"),
+    [
+        ("/home/me/in.jsonl", "in.jsonl"),
+        ("--out=/home/me/x", "--out=x"),
+        ("--against=/q.jsonl", "--against=q.jsonl"),
+        ("-o/home/me/x", "-ox"),
+        ("/home/me/x/", "x/"),
+        ("data/in.jsonl", "data/in.jsonl"),
+        ("Qwen/Qwen2.5-32B-Instruct", "Qwen/Qwen2.5-32B-Instruct"),
+        ("--out=data/x", "--out=data/x"),
+    ],
+)
+def test_a_shown_command_has_no_folders_of_this_machine(part, shown):
+    assert output.shown(["s1", "curate", part]) == f"s1 curate {shown}"
 
 
 class _Tags(HTMLParser):
