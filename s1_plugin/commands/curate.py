@@ -13,6 +13,9 @@ import click
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
+#: The remedy where files cannot be written.
+KEPT = "what is kept between runs goes to {}: make room, or set S1_CACHE to another folder"
+
 
 def cache_folder() -> Path:
     """Where rows and outcomes of stages are kept."""
@@ -29,7 +32,7 @@ def needs(*modules: str) -> None:
     missing = [name for name in modules if find_spec(name) is None]
     if missing:
         raise click.ClickException(
-            f"{missing[0]} is not installed; pip install 's1-plugin[curate]'"
+            f"{missing[0]} is not installed: in a checkout of s1-plugin, pip install '.[curate]'"
         )
 
 
@@ -81,7 +84,7 @@ def needs(*modules: str) -> None:
     "--against",
     multiple=True,
     type=_FILE,
-    help="More questions to keep out (JSONL). May be given again.",
+    help="More questions to keep out (.jsonl or .parquet). May be given again.",
 )
 @click.option(
     "--without-benchmark",
@@ -110,7 +113,10 @@ def curate(out: Path, parquet: bool, workers: int, engine: str, **asked: Any) ->
     Each says how many rows go, and why. Outcomes are kept, so that a second run with another
     setting does again only what depends on it.
     """
-    needs("numpy", "pyarrow", "matplotlib", *(() if asked["length_column"] else ("tokenizers",)))
+    counted = () if asked["length_column"] else ("tokenizers",)
+    # Students' answers are graded, and the teacher's, for direct picks.
+    graded = ("math_verify",) if asked["students"] or asked["mode"] == "s1" else ()
+    needs("numpy", "pyarrow", "matplotlib", *counted, *graded)
     from s1_plugin.console import printable, say
     from s1_plugin.data import curate as curating
     from s1_plugin.data import engine as engines
@@ -131,10 +137,7 @@ def curate(out: Path, parquet: bool, workers: int, engine: str, **asked: Any) ->
     except (InputError, RuntimeError) as error:
         raise click.ClickException(printable(str(error))) from None
     except OSError as error:
-        raise click.ClickException(
-            f"{error}; what is kept between runs goes to {cache_folder()}: make room, or set "
-            "S1_CACHE to another folder"
-        ) from None
+        raise click.ClickException(printable(f"{error}; {KEPT.format(cache_folder())}")) from None
     finally:
         if runner is not None:
             runner.close()

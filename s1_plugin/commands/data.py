@@ -58,7 +58,7 @@ def stats(
     """Rows and tokens of FILE (.jsonl, .parquet, or a data set of the hub), and what to look out
     for: rows over the context, traces that go in circles, languages, "Wait"s, copies, and questions
     of the benchmarks."""
-    from s1_plugin.commands.curate import cache_folder, needs
+    from s1_plugin.commands.curate import KEPT, cache_folder, needs
 
     needs("numpy", "pyarrow")
     from s1_plugin.console import printable
@@ -73,8 +73,10 @@ def stats(
         found = counting.of(
             rows, Local(workers), encoder=encoder, fmt=fmt, context=context, without=without
         )
-    except InputError as error:
+    except (InputError, RuntimeError) as error:
         raise click.ClickException(printable(str(error))) from None
+    except OSError as error:
+        raise click.ClickException(printable(f"{error}; {KEPT.format(cache_folder())}")) from None
     if as_json:
         click.echo(json.dumps(found.data, indent=1))
     else:

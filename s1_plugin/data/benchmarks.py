@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from s1_plugin.data.decontaminate import Benchmark
-from s1_plugin.data.rows import InputError, hub
+from s1_plugin.data.rows import InputError, hub, parquet
 from s1_plugin.evaluation.jsonl import RowError
 from s1_plugin.evaluation.jsonl import rows as jsonl_rows
 
@@ -47,6 +47,19 @@ _COLUMNS = ("problem", "question", "Question", "text")
 _IDS = ("unique_id", "id", "Record ID")
 
 
+def check(without: Sequence[str]) -> None:
+    """Refuses the name of a benchmark that there is not.
+
+    Raises:
+        InputError: with those that there are.
+    """
+    unknown = sorted(set(without) - set(PLACES))
+    if unknown:
+        raise InputError(
+            f"--without-benchmark {unknown[0]}: there are {', '.join(PLACES)}; leave the others out"
+        )
+
+
 def load(without: Sequence[str] = (), against: Sequence[Path] = ()) -> list[Benchmark]:
     """All benchmarks but those in ``without``, and after them the questions of the files in
     ``against``.
@@ -54,11 +67,7 @@ def load(without: Sequence[str] = (), against: Sequence[Path] = ()) -> list[Benc
     Raises:
         InputError: for one that cannot be had, with the remedy: never silently left out.
     """
-    unknown = sorted(set(without) - set(PLACES))
-    if unknown:
-        raise InputError(
-            f"--without-benchmark {unknown[0]}: there are {', '.join(PLACES)}; leave the others out"
-        )
+    check(without)
     found = [_named(name, place) for name, place in PLACES.items() if name not in without]
     return found + [_file(path.name, path, _COLUMNS) for path in against]
 
@@ -90,7 +99,7 @@ def _file(name: str, path: Path, columns: Sequence[str]) -> Benchmark:
     wanted = " or ".join(f"`{column}`" for column in columns)
     kept = []
     try:
-        for where, row in jsonl_rows(path, wanted):
+        for where, row in _places(path, wanted):
             column = next((c for c in columns if isinstance(row.get(c), str) and row[c]), None)
             if column is None:
                 raise InputError(
@@ -101,6 +110,13 @@ def _file(name: str, path: Path, columns: Sequence[str]) -> Benchmark:
     except RowError as error:
         raise InputError(str(error)) from None
     return _of(name, path.name, kept, "question")
+
+
+def _places(path: Path, wanted: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if path.suffix == ".parquet":
+        yield from ((f"{path}, {place}", row) for place, row in parquet(path))
+    else:
+        yield from jsonl_rows(path, wanted)
 
 
 def _of(name: str, source: str, rows: list[dict], column: str) -> Benchmark:

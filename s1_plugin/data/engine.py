@@ -19,8 +19,6 @@ from s1_plugin.data.rows import Rows
 Batch = Mapping[str, Sequence[Any]]
 Measure = Callable[[Batch], dict[str, Any]]
 
-ENGINES = ("local", "ray")
-
 
 class Job(NamedTuple):
     """Some rows of one group: their places in it, and what earlier stages found of them."""
@@ -85,7 +83,10 @@ class Ray:
         self._ray = ray
         self._mine = not ray.is_initialized()
         if self._mine:
-            ray.init(log_to_driver=False, include_dashboard=False)
+            try:
+                ray.init(log_to_driver=False, include_dashboard=False)
+            except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError) as error:
+                raise _one_line(error) from None
         self.workers = workers
 
     def run(
@@ -103,10 +104,21 @@ class Ray:
             return self._ray.get(ref)
         except self._ray.exceptions.RayTaskError as error:
             raise error.cause from None  # what the stage said, without Ray's account of where
+        except self._ray.exceptions.RayError as error:  # a node or worker that is gone
+            raise _one_line(error) from None
 
     def close(self) -> None:
         if self._mine:
             self._ray.shutdown()
+
+
+def _one_line(error: Exception) -> RuntimeError:
+    """What Ray says at length."""
+    said = (str(error).strip().splitlines() or [""])[0]
+    return RuntimeError(
+        f"Ray: {type(error).__name__}: {said[:200]}; look at the cluster that RAY_ADDRESS names "
+        "(`ray status`), or leave --engine ray out"
+    )
 
 
 def _in_order(started: Iterator[Any], result: Callable[[Any], Any], room: int) -> Iterator[Any]:

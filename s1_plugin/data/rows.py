@@ -198,7 +198,7 @@ class _Source:
         elif self._path.suffix == ".jsonl":
             yield from _lines(self._path)
         else:
-            yield from _parquet(self._path)
+            yield from parquet(self._path)
 
 
 def _canonical(place: str, row: Mapping[str, Any], reader: records.Reader | None) -> dict[str, str]:
@@ -282,7 +282,12 @@ def _lines(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield f"line {number}", row
 
 
-def _parquet(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def parquet(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Place and row of a parquet file, never the whole file.
+
+    Raises:
+        InputError: if it is none, or torn.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 

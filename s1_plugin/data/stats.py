@@ -125,6 +125,7 @@ class Stats:
 
 def available(without: Sequence[str]) -> tuple[list, dict[str, str]]:
     """The benchmarks that can be had, and why others cannot."""
+    benchmarks.check(without)
     found, missing = [], {}
     for name in benchmarks.PLACES:
         if name in without:

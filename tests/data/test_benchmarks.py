@@ -45,9 +45,18 @@ def test_what_cannot_be_had_is_an_error_with_the_remedy(tmp_path, monkeypatch):
 
 
 def test_left_out_by_name_and_files_of_ones_own(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     (tmp_path / "mine.jsonl").write_text(json.dumps({"question": "q", "id": 7}) + "\n")
     (found,) = benchmarks.load(tuple(benchmarks.PLACES), (tmp_path / "mine.jsonl",))
     assert found == ("mine.jsonl", "mine.jsonl", ("q",), ("7",))
+    pq.write_table(pa.Table.from_pylist([{"problem": "p"}]), tmp_path / "mine.parquet")
+    (found,) = benchmarks.load(tuple(benchmarks.PLACES), (tmp_path / "mine.parquet",))
+    assert found == ("mine.parquet", "mine.parquet", ("p",), ("row 0",))
+    pq.write_table(pa.Table.from_pylist([{"q": "p"}]), tmp_path / "mine.parquet")
+    with pytest.raises(InputError, match=r"mine\.parquet, row 0: has no text under"):
+        benchmarks.load(tuple(benchmarks.PLACES), (tmp_path / "mine.parquet",))
     with pytest.raises(InputError, match="there are aime24"):
         benchmarks.load(("aime23",))
     (tmp_path / "mine.jsonl").write_text(json.dumps({"q": "q"}) + "\n")

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from html.parser import HTMLParser
+from importlib.util import find_spec
 
 import pytest
 from click.testing import CliRunner
@@ -238,6 +239,18 @@ def test_questions_without_traces(folder, data_dir):
 def test_errors_name_option_and_remedy(folder, options, said):
     assert said in run(folder, *WITHOUT, *options, ok=False)
     assert not (folder / "out").exists()
+
+
+def test_what_is_not_installed_is_said_before_any_work(folder, monkeypatch):
+    def without(name):
+        return None if name == "math_verify" else find_spec(name)
+
+    monkeypatch.setattr("s1_plugin.commands.curate.find_spec", without)
+    said = run(folder, *WITHOUT, "--length-column", "tokens", ok=False)
+    assert said == (
+        "Error: math_verify is not installed: in a checkout of s1-plugin, pip install '.[curate]'\n"
+    )
+    run(folder, *WITHOUT, "--length-column", "tokens", "--select", "random")  # grades nothing
 
 
 def test_places_that_cannot_be_written(folder, monkeypatch):

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 from click.testing import CliRunner
 
 from s1_plugin.commands.data import data
-from s1_plugin.data import stats
+from s1_plugin.data import pipeline, stats
+from s1_plugin.data import rows as rows_module
 
 
 @pytest.mark.parametrize(
@@ -89,3 +92,29 @@ def test_no_tokens_needs_no_tokenizer(data_dir, monkeypatch):
 def test_a_tokenizer_that_cannot_be_had(data_dir):
     result = CliRunner().invoke(data, ["stats", str(data_dir / "math500.jsonl")])
     assert result.exit_code == 1 and "or give --no-tokens" in result.output
+
+
+def test_errors_end_in_one_line_with_a_remedy(data_dir, tmp_path, monkeypatch):
+    def said(*more):
+        options = ["stats", str(data_dir / "math500.jsonl"), "--no-tokens", *more]
+        result = CliRunner().invoke(data, options)
+        assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
+        return result.output.splitlines()[-1]
+
+    monkeypatch.setenv("S1_EVAL_DATA", str(data_dir))
+    monkeypatch.setenv("S1_CACHE", str(tmp_path / "cache"))
+    assert "aime23: there are aime24, aime25" in said("--without-benchmark", "aime23")
+
+    def die(self, *job):
+        raise BrokenProcessPool
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ProcessPoolExecutor, "submit", die)
+        for module in (rows_module, pipeline):
+            patch.setattr(module, "GROUP", 100)  # work for two
+        assert "was killed, likely for want of memory; give fewer --workers" in said(
+            "--workers", "2"
+        )
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("S1_CACHE", str(tmp_path / "file"))
+    assert "set S1_CACHE to another folder" in said()
