@@ -6,8 +6,10 @@ import pytest
 
 pytest.importorskip("vllm", reason="needs Ray, which comes with vLLM: make test-vllm")
 
-from s1_plugin.data.rows import GROUP
+from s1_plugin.data.engine import Job, Ray
+from s1_plugin.data.rows import GROUP, load
 from tests.data import traced
+from tests.data.test_engine import die
 from tests.e2e.commands import run
 
 pytestmark = pytest.mark.e2e
@@ -35,3 +37,16 @@ def test_the_distributed_engine_gives_the_same_rows(data_dir, tmp_path):
     assert all(step["rows_in"] > 3 * GROUP for step in steps)  # four jobs or more, each
     failed = curate("ray", "--engine", "ray", lengths="nothing", check=False)
     assert "Error: in.jsonl, line 1, field `nothing`: is None" in failed.stderr
+
+
+def test_a_killed_worker_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    (tmp_path / "a.jsonl").write_text(json.dumps({"question": "q"}) + "\n")
+    rows = load([str(tmp_path / "a.jsonl")], tmp_path)
+    engine = Ray()
+    try:
+        with pytest.raises(RuntimeError, match=r"^Ray: WorkerCrashedError: .*RAY_ADDRESS.*$"):
+            list(engine.run(die, rows, ("question",), [Job(0, [0], {})]))
+    finally:
+        engine.close()
