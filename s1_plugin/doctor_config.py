@@ -33,14 +33,13 @@ def check_config(path: str | Path) -> Iterator[Finding]:
     stray = outside(cfg)
     if stray:
         yield Finding("fail", stray)
+    yield from guarded(_plugin, cfg)
     try:
         settings = parse(cfg.get("s1"))
     except ValueError as error:
         yield Finding("fail", str(error), "mend the `s1:` block; what depends on it is not checked")
         settings = S1Config()
-        yield from guarded(_plugin, cfg)
     else:
-        yield from guarded(_plugin, cfg)
         yield from guarded(_settings, cfg, settings)
     if found("axolotl"):
         with tempfile.TemporaryDirectory() as scratch:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import gc
-import os
 from pathlib import Path
 from typing import Any
 
 from s1_plugin.config import S1Config
 from s1_plugin.console import say
 from s1_plugin.training import checkpoints, evaluate, record
+from s1_plugin.training.before import is_first_rank
 
 _WORTH_SAYING = 1e9
 
 
 def finish(cfg: Any, settings: S1Config) -> None:
     """Marks the run as finished, and evaluates the model if asked to."""
-    if int(os.environ.get("RANK", "0") or 0):
+    if not is_first_rank():
         return
     folder = Path(cfg.output_dir)
     record.finish(folder)

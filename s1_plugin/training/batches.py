@@ -235,6 +235,7 @@ def _loader(trainer: Any, config: Any) -> Any:
     from torch.utils.data import DataLoader
 
     from s1_plugin.plan import flops, shapes
+    from s1_plugin.training import loss
 
     args, rows = trainer.args, trainer.train_dataset
     bins = Bins(
@@ -245,9 +246,8 @@ def _loader(trainer: Any, config: Any) -> Any:
         drop_last=bool(args.dataloader_drop_last),
         coefficients=flops.row_cost(shapes.Shape.from_config(config.to_dict())),
     )
-    settings = getattr(trainer.accelerator, "parallelism_config", None)
     plain = DataLoader(
-        Packed(rows, multiple=int(getattr(settings, "cp_size", 1) or 1), pad=_pad(trainer)),
+        Packed(rows, multiple=loss.shards(trainer), pad=_pad(trainer)),
         batch_sampler=bins,
         collate_fn=_only,
         num_workers=args.dataloader_num_workers,

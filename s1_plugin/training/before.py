@@ -17,7 +17,7 @@ def check_output(cfg: Any) -> None:
     Raises:
         ValueError: if it cannot be written.
     """
-    if not _is_first_rank():
+    if not is_first_rank():
         return
     problem = space.unwritable("output_dir", space.folders(cfg)["output_dir"])
     if problem:
@@ -35,7 +35,7 @@ def check(cfg: Any, settings: S1Config) -> None:
     going_on = cfg.auto_resume_from_checkpoints or cfg.resume_from_checkpoint
     if going_on and checkpoints.newest_first(Path(cfg.output_dir)) and record.check_resumed(cfg):
         _leave_alone(cfg, settings)
-    if not _is_first_rank():
+    if not is_first_rank():
         return
     checkpoints.prepare(
         Path(cfg.output_dir),
@@ -49,12 +49,13 @@ def check(cfg: Any, settings: S1Config) -> None:
 
 def _leave_alone(cfg: Any, settings: S1Config) -> None:
     """A finished run: its model and record stay; the evaluation goes on from its cache."""
-    if _is_first_rank():
+    if is_first_rank():
         say(f"{cfg.output_dir} holds this run, finished: nothing is trained; to repeat it, move it")
         if settings.evaluate is not None:
             evaluate.run(cfg, settings.evaluate)
     raise SystemExit(0)
 
 
-def _is_first_rank() -> bool:
+def is_first_rank() -> bool:
+    """Whether this process is the one that writes and speaks."""
     return int(os.environ.get("RANK", "0") or 0) == 0
