@@ -76,12 +76,6 @@ def _settings(cfg: dict, settings: S1Config) -> Iterator[Finding]:
         yield Finding("ok", sentence)
     else:
         yield Finding("fail", sentence, precision.REMEDY)
-    if cfg.get("adapter") and settings.weights == "float32":
-        yield Finding(
-            "fail",
-            "s1.weights: float32 is for full fine-tuning, and here an adapter trains",
-            "remove `weights` from the `s1:` block; adapters are float32 anyway",
-        )
     yield from _needed(cfg)
     if cfg.get("train_on_inputs"):
         yield Finding("fail", "train_on_inputs contradicts s1", "remove `train_on_inputs`")
@@ -116,7 +110,7 @@ def _layout(cfg: dict, settings: S1Config) -> Iterator[Finding]:
     """What training refuses of rows on GPUs, and of what is recomputed."""
     from s1_plugin.training import batches, parallel, recompute
 
-    checks = [parallel.check]
+    checks = [parallel.check, lambda cfg: precision.check(cfg, settings.weights)]
     checks += [batches.check] * settings.balance
     checks += [recompute.check] * bool(settings.keep_activations_gb)
     for check in checks:

@@ -34,13 +34,9 @@ class S1Plugin(BasePlugin):
                 "train_on_inputs: true contradicts s1, which learns the trace and the answer "
                 "only; remove the key"
             )
-        if settings.weights and cfg.get("adapter"):
-            raise ValueError(
-                "s1.weights: float32 is for full fine-tuning; the weights of an adapter are "
-                f"float32 anyway: remove the key, or `adapter: {cfg['adapter']}`"
-            )
-        from s1_plugin.training import parallel
+        from s1_plugin.training import parallel, precision
 
+        precision.check(cfg, settings.weights)
         parallel.check(cfg)
         if settings.balance:
             from s1_plugin.training import batches

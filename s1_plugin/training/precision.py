@@ -51,6 +51,19 @@ def use_float32(model: torch.nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
+def check(cfg: Mapping[str, Any], weights: str | None) -> None:
+    """Before anything is loaded.
+
+    Raises:
+        ValueError: for ``s1.weights: float32`` beside an adapter.
+    """
+    if weights and cfg.get("adapter"):
+        raise ValueError(
+            f"s1.weights: {weights} is for full fine-tuning, and here an adapter trains, whose "
+            "weights are float32 anyway; remove `weights` from the `s1:` block"
+        )
+
+
 def _weights_come_from_another_rank() -> bool:
     """Whether FSDP (``cpu_ram_efficient_loading``) will send this rank its weights: then
     `transformers` has given it uninitialised ones (modeling_utils.py)."""
