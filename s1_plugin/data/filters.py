@@ -31,21 +31,35 @@ def complete(batch: Batch) -> dict[str, list[str]]:
     return {"reason": reasons}
 
 
+def entries(path: Path | None, own: str, what: str) -> tuple[Any, list[Any]]:
+    """The list in the YAML file ``path``, or in ours named ``own``; with where it was read from.
+
+    Args:
+        what: what it is a list of, and the remedy, for the message.
+
+    Raises:
+        InputError: for what is no YAML, or no list.
+    """
+    import yaml
+
+    source = files("s1_plugin.data").joinpath(own) if path is None else path
+    try:
+        found = yaml.safe_load(source.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{source}: is no YAML ({error}); see docs/curate.md") from None
+    if not isinstance(found, list):
+        raise InputError(f"{source}: is no list of {what}")
+    return source, found
+
+
 def patterns(path: Path | None) -> list[dict[str, Any]]:
     """The patterns in ``path``, or ours (patterns.yaml).
 
     Raises:
         InputError: naming file, entry, field and remedy.
     """
-    import yaml
-
-    source = files("s1_plugin.data").joinpath("patterns.yaml") if path is None else path
-    try:
-        found = yaml.safe_load(source.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{source}: is no YAML ({error}); see docs/curate.md") from None
-    if not isinstance(found, list):
-        raise InputError(f"{source}: is no list of patterns; see docs/curate.md for one")
+    what = "patterns; see docs/curate.md for one"
+    source, found = entries(path, "patterns.yaml", what)
     for number, entry in enumerate(found, 1):
         place = f"{source}, entry {number}"
         if not isinstance(entry, dict) or set(entry) != {"name", "in", "pattern"}:

@@ -229,15 +229,8 @@ def direct_rules(path: Path | None) -> list[dict[str, Any]]:
     Raises:
         InputError: naming file, entry, field and remedy.
     """
-    import yaml
-
-    source = files("s1_plugin.data").joinpath("direct.yaml") if path is None else path
-    try:
-        found = yaml.safe_load(source.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{source}: is no YAML ({error}); see docs/curate.md") from None
-    if not isinstance(found, list):
-        raise InputError(f"{source}: is no list of rules; [] takes no row directly")
+    what = "rules; [] takes no row directly"
+    source, found = filters.entries(path, "direct.yaml", what)
     for number, rule in enumerate(found, 1):
         place = f"{source}, rule {number}"
         if not isinstance(rule, dict) or not {"source"} <= set(rule) <= _RULE.keys():
