@@ -71,7 +71,12 @@ def needs(*modules: str) -> None:
 @click.option(
     "--max-tokens", type=click.IntRange(1), help="Drop traces with more thinking tokens than this."
 )
-@click.option("--domain-column", metavar="NAME", help="Domains are in this column.")
+@click.option(
+    "--domains",
+    metavar="FILE|COLUMN",
+    help="Domains as a model names them, by `s1 distill --ask domain`, or in a column. Not given: "
+    "told by words.",
+)
 @click.option(
     "--student",
     "students",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,10 @@ if TYPE_CHECKING:
     from s1_plugin.data.ledger import Contents
     from s1_plugin.data.questions import Question, Questions
 
-_FILE = "traces.jsonl"
+#: What is asked of the teacher, and the file for it: what is no trace is kept apart.
+_FILES = {"solution": "traces.jsonl", "domain": "domains.jsonl"}
+#: Tokens of a reply that names a domain, before there is one.
+_NAME = (10, "the name of a domain; --expect-tokens says another, where the teacher thinks first")
 
 
 def _object(ctx: click.Context, option: click.Parameter, text: str) -> dict[str, Any]:
@@ -35,7 +40,15 @@ def _object(ctx: click.Context, option: click.Parameter, text: str) -> dict[str,
     "--out",
     required=True,
     type=click.Path(file_okay=False, path_type=Path),
-    help=f"Folder for {_FILE} and the data card; given again, the run goes on there.",
+    help=f"Folder for {_FILES['solution']} and the data card; given again, the run goes on there.",
+)
+@click.option(
+    "--ask",
+    type=click.Choice([*_FILES]),
+    default="solution",
+    show_default=True,
+    help=f"domain: only to name the question's domain, into {_FILES['domain']} (for `s1 curate "
+    "--domains`).",
 )
 @click.option(
     "--teacher",
@@ -171,7 +184,7 @@ def distill(questions: str, out: Path, dry_run: bool, **options: Any) -> None:
 
 async def _distill(source: str, out: Path, dry_run: bool, options: dict[str, Any]) -> int:
     from s1_plugin.console import say
-    from s1_plugin.data import cost, teacher_card, terms
+    from s1_plugin.data import cost, domains, teacher_card, terms
     from s1_plugin.data import distill as run
     from s1_plugin.data.ledger import Contents, Ledger
     from s1_plugin.data.questions import Questions
@@ -181,6 +194,11 @@ async def _distill(source: str, out: Path, dry_run: bool, options: dict[str, Any
     local = options["teacher"].startswith("vllm:")
     fmt = options["fmt"] or ("think-tags" if local else "chat")
     parameters = {"format": fmt, "max_tokens": asked.max_tokens, **asked.sampling()}
+    domain = options["ask"] == "domain"
+    if domain:
+        # Another list of domains is another prompt.
+        parameters["ask"] = hashlib.sha256(domains.prompt("").encode()).hexdigest()[:12]
+        options["no_thinking"] = True
     if options["extra"]:
         parameters["extra"] = options["extra"]
     teacher = _teacher(options, fmt, local)
@@ -199,8 +217,10 @@ async def _distill(source: str, out: Path, dry_run: bool, options: dict[str, Any
             )
         },
     )
+    if domain:
+        settings = replace(settings, prompt=domains.prompt, guess=_NAME)
     asking = Questions(source, options["question_field"], options["split"])
-    path = out / _FILE
+    path = out / _FILES[options["ask"]]
     say(terms.sentence(terms.of(teacher.name, teacher.host), teacher.host))
     if dry_run:
         _forecast(asking, teacher.name, settings, Contents(path), options["tokenizer"])
@@ -215,7 +235,8 @@ async def _distill(source: str, out: Path, dry_run: bool, options: dict[str, Any
         if not left:
             say(f"{path}: every question is there; nothing to ask")
             return 0
-        teacher_card.write(ledger, source, (teacher.name, teacher.host))
+        if not domain:  # names of domains are no data set
+            teacher_card.write(ledger, source, (teacher.name, teacher.host))
         async with teacher:
             going = run.Run(teacher, ledger, settings, (prompt, reply))
             todo = run.jobs(asking, teacher.name, settings, ledger.contents.done)
@@ -226,7 +247,8 @@ async def _distill(source: str, out: Path, dry_run: bool, options: dict[str, Any
         return int(going.held > 0 or counts.stopped)
     finally:
         await ledger.close()
-        teacher_card.write(ledger, source, (teacher.name, teacher.host))
+        if not domain:
+            teacher_card.write(ledger, source, (teacher.name, teacher.host))
 
 
 def _check(options: dict[str, Any]) -> None:
@@ -303,7 +325,7 @@ def _forecast(
         total += 1
         if job.key not in contents.done:
             left += 1
-            prompts += count(job.question.text)
+            prompts += count(settings.prompt(job.question.text))
     twice = given * settings.samples - total
     reply, whence = run.expected_tokens(settings, contents)
     replies = left * reply

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from s1_plugin.data import benchmarks, domains, filters, lengths, select, stages
+from s1_plugin.data.attempts import Attempts
 from s1_plugin.data.decontaminate import Benchmark
 from s1_plugin.data.difficulty import Student
 from s1_plugin.data.engine import Local, Ray
@@ -25,7 +27,7 @@ class Asked:
     tokenizer: str = "Qwen/Qwen2.5-32B-Instruct"
     length_column: str | None = None
     max_tokens: int | None = None
-    domain_column: str | None = None
+    domains: str | None = None
     students: tuple[str, ...] = ()
     against: tuple[Path, ...] = ()
     without: tuple[str, ...] = ()
@@ -64,7 +66,7 @@ def curate(asked: Asked, cache: Path, engine: Local | Ray, say: Callable[[Step],
                 f"{', '.join(asked.inputs)}: no row has a trace, so none is longer than another; "
                 "make traces with `s1 distill` first, or give --select all, random or diverse"
             )
-    steps = _stages(asked, rows, patterns, rules, against, traced, cache)
+    steps = _stages(asked, rows, patterns, rules, against, traced, cache, notes)
     return Curated(rows, run(rows, steps, cache, engine, say), against, notes)
 
 
@@ -85,6 +87,7 @@ def _stages(
     against: list[Benchmark],
     traced: bool,
     cache: Path,
+    notes: list[str],
 ) -> list[Stage]:
     found = [stages.status(), stages.complete()] if traced else []
     found += [stages.form(patterns), stages.copies()]
@@ -96,13 +99,25 @@ def _stages(
     if measured:
         path = None if asked.length_column else lengths.tokenizer_file(asked.tokenizer)
         found.append(stages.length(path, asked.length_column, asked.max_tokens))
-    found.append(stages.domain(asked.domain_column))
+    told = _answers("--domains", asked.domains, rows, cache) if asked.domains else None
+    found.append(stages.domain(told))
     weights = None
     # Of the benchmarks that models are measured by; not of what else is to be kept out.
     named = against[: len(against) - len(asked.against)]
     if asked.mode == "s1" and named:
         texts = [question for benchmark in named for question in benchmark.questions]
-        weights = select.by_domain([domains.classify(text) for text in texts])
+        names: list[str | None] = [None] * len(texts)
+        if isinstance(told, Attempts):
+            names = [domains.told(told, text) for text in texts]
+            if untold := names.count(None):
+                notes.append(
+                    f"{untold:,} of {len(texts):,} questions of the benchmarks, by whose domains "
+                    f"rows are drawn, have none in {asked.domains}: told by words; `s1 distill "
+                    "--ask domain` takes the benchmarks' files, too"
+                )
+        weights = select.by_domain(
+            [name or domains.classify(text) for name, text in zip(names, texts, strict=True)]
+        )
     found.append(
         stages.selection(
             asked.mode,
@@ -117,17 +132,21 @@ def _stages(
 
 
 def _student(name: str, rows: Rows, cache: Path) -> Student:
+    answers = _answers("--student", name, rows, cache)
+    return Student(name if isinstance(answers, str) else Path(name).stem, answers)
+
+
+def _answers(option: str, name: str, rows: Rows, cache: Path) -> str | Attempts:
+    """What a model said of the questions: a file of `s1 distill`, or a column of the input."""
     path = Path(name)
     if path.suffix in (".jsonl", ".parquet") or path.exists():
-        return Student.of_rows(path.stem, load([name], cache))
-    import json
-
+        return Attempts(load([name], cache))
     groups = range((len(rows) + GROUP - 1) // GROUP)
     for group in groups:
         for other in rows.group(group, ("other",))["other"]:
             if name in json.loads(other or "{}"):
-                return Student(name, column=name)
+                return name
     raise InputError(
-        f"--student {name}: is no .jsonl or .parquet file, and no column of the input has that "
+        f"{option} {name}: is no .jsonl or .parquet file, and no column of the input has that "
         "name; name one of them"
     )

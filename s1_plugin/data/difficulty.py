@@ -8,14 +8,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from s1_plugin.data.duplicates import fingerprint
+from s1_plugin.data.attempts import Attempts
 from s1_plugin.data.engine import Batch
-from s1_plugin.data.rows import GROUP, Rows
 
 #: A right answer longer than this is a solution, and cannot be compared.
 _LONGEST = 100
-#: Of `s1 distill`: no model answered, so that nothing is known of what it can.
-FAILED = ("error", "refused")
 _LETTER = re.compile(r"[A-D]")
 
 
@@ -44,49 +41,26 @@ def right(attempt: str, gold: str) -> bool:
 
 @dataclass(frozen=True)
 class Student:
-    """A model's attempts: in a column of the rows, or rows of their own, found by the question."""
+    """A model's answers to the questions: in a column of the rows, or in rows of their own."""
 
     name: str
-    column: str | None = None
-    rows: Rows | None = None
-    places: dict[int, tuple[int, ...]] | None = None
+    answers: str | Attempts
 
-    @classmethod
-    def of_rows(cls, name: str, rows: Rows) -> Student:
-        places: dict[int, tuple[int, ...]] = {}
-        for group in range((len(rows) + GROUP - 1) // GROUP):
-            for at, question in enumerate(rows.group(group, ("question",))["question"]):
-                key = fingerprint(question)
-                places[key] = (*places.get(key, ()), group * GROUP + at)
-        return cls(name, rows=rows, places=places)
+    @property
+    def digest(self) -> str | None:
+        """Of its rows, where it has rows."""
+        return None if isinstance(self.answers, str) else self.answers.rows.digest
 
     def attempts(self, question: str, other: dict) -> list[str | bool]:
         """Its attempts at a question: texts, or grades that were given."""
-        if self.column is not None:
-            value = other.get(self.column)
+        if isinstance(self.answers, str):
+            value = other.get(self.answers)
             return [] if value is None else [value if isinstance(value, bool) else str(value)]
-        return [self._attempt(row) for row in self._of(question) if not self._failed(row)]
+        return [*self.answers.of(question)]
 
     def failed(self, question: str) -> int:
         """How many requests for a question failed."""
-        return 0 if self.column is not None else sum(map(self._failed, self._of(question)))
-
-    def _of(self, question: str) -> tuple[int, ...]:
-        assert self.places is not None
-        return self.places.get(fingerprint(question), ())
-
-    def _failed(self, row: int) -> bool:
-        assert self.rows is not None
-        return self.rows.value(row, "status") in FAILED
-
-    def _attempt(self, row: int) -> str:
-        assert self.rows is not None
-        attempt = self.rows.value(row, "attempt")
-        if not attempt.strip() and self.rows.value(row, "status") == "no_thinking":
-            # `s1 distill` keeps the answer of a model that does not think apart: it is no trace.
-            other = json.loads(self.rows.value(row, "other") or "{}")
-            attempt = str(other.get("partial_attempt") or "")
-        return attempt
+        return 0 if isinstance(self.answers, str) else self.answers.failed(question)
 
 
 def solved(students: Sequence[Student], batch: Batch) -> dict[str, list]:

@@ -9,7 +9,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -46,6 +46,10 @@ class Settings:
     no_thinking: bool = False
     prices: Prices = field(default_factory=Prices)
     expected_tokens: int | None = None
+    #: Tokens of a reply before there is one, and why so many.
+    guess: tuple[int, str] = (EXPECTED_TOKENS, "the mean of s1K; --expect-tokens says another")
+    #: From the question to what is asked.
+    prompt: Callable[[str], str] = str
 
 
 class Job(NamedTuple):
@@ -240,7 +244,7 @@ class Run:
         asked = self.settings.asked
         if asked.seed is not None:
             asked = replace(asked, seed=asked.seed + job.sample)
-        asked = replace(asked, question=job.question.text)
+        asked = replace(asked, question=self.settings.prompt(job.question.text))
         while True:
             attempts += 1
             try:
@@ -355,7 +359,9 @@ class Run:
             "served_as": found.served_as,
             "host": self.teacher.host,
             "parameters": self.settings.parameters,
-            "prompt_sha256": hashlib.sha256(job.question.text.encode()).hexdigest(),
+            "prompt_sha256": hashlib.sha256(
+                self.settings.prompt(job.question.text).encode()
+            ).hexdigest(),
             "finish_reason": found.finish,
             "prompt_tokens": found.prompt_tokens,
             "completion_tokens": found.completion_tokens,
@@ -408,4 +414,4 @@ def expected_tokens(settings: Settings, contents: Contents) -> tuple[float, str]
     )
     if tokens:
         return tokens / rows, f"the mean of the {rows:,} replies that are there"
-    return EXPECTED_TOKENS, "the mean of s1K; --expect-tokens says another"
+    return settings.guess

@@ -1,8 +1,9 @@
-"""The domain of a question, by the words in it: no model, no network, and no more than a guess.
+"""The domain of a question: by its words, or as a model names it.
 
-Each domain has words (domains.yaml). A question scores, for every domain, the weights of its words
-that occur, each divided by the number of domains that list it; the highest score wins, and among
-equals the earlier domain. How often that is right is measured in tests/data/test_domains.py.
+By words needs no model and is no more than a guess. Each domain has words (domains.yaml). For every
+domain, a question scores the weights of its words that occur, each divided by the number of domains
+that list it; the highest score wins, and among equals the earlier domain. How often that is right
+is measured in tests/data/test_domains.py.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from functools import lru_cache
 from importlib.resources import files
 from itertools import pairwise
 
+from s1_plugin.data.attempts import Attempts
 from s1_plugin.data.engine import Batch
 
 #: Of a question that holds none of the words.
@@ -66,3 +68,38 @@ def classify(question: str) -> str:
 
 def classified(batch: Batch) -> dict[str, list[str]]:
     return {"domain": [classify(question) for question in batch["question"]]}
+
+
+def prompt(question: str) -> str:
+    """What a model is asked to have the domain of a question named (`s1 distill --ask domain`)."""
+    names = "\n".join(f"- {name}" for name in table()[0])
+    return (
+        "Which one of these fields does the problem below belong to? It is not to be solved.\n\n"
+        f"{names}\n\nThe problem:\n\n{question}\n\n"
+        "Reply with the name of one field, as it stands in the list, and with nothing else."
+    )
+
+
+def named(reply: str) -> str | None:
+    """The domain that a reply names; None if it names none of ours, or several."""
+    text, found = reply.lower(), []
+    # The longest first: "Differential geometry" does not name "Geometry".
+    for name in sorted(table()[0], key=len, reverse=True):
+        text, count = re.subn(rf"(?<![\w-]){re.escape(name.lower())}(?![\w-])", " ", text)
+        if count:
+            found.append(name)
+    return found[0] if len(found) == 1 else None
+
+
+def told(attempts: Attempts, question: str) -> str | None:
+    """The domain that a model named first, of its replies to a question; None if it named none."""
+    return next(filter(None, map(named, attempts.of(question))), None)
+
+
+def told_or_classified(attempts: Attempts, batch: Batch) -> dict[str, list]:
+    """Domains as a model names them, where it does; and whether it did."""
+    names = [told(attempts, question) for question in batch["question"]]
+    domains = [
+        name or classify(question) for name, question in zip(names, batch["question"], strict=True)
+    ]
+    return {"domain": domains, "told": [name is not None for name in names]}

@@ -162,9 +162,7 @@ def _card(curated: Curated, asked: Asked, command: Sequence[str], data: Path) ->
         "",
         "## Domains",
         "",
-        "As a column of the input gives them."
-        if asked.domain_column
-        else "Told by the words of the question; a guess.",
+        _whence(asked.domains),
         "",
         "| domain | rows |",
         "| --- | --- |",
@@ -176,6 +174,15 @@ def _card(curated: Curated, asked: Asked, command: Sequence[str], data: Path) ->
         "",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _whence(domains: str | None) -> str:
+    """Who told the domains."""
+    if domains is None:
+        return "Told by the words of the question; a guess."
+    if Path(domains).suffix in (".jsonl", ".parquet"):
+        return f"As the model of `{_cell(Path(domains).name)}` names them."
+    return f"As the column `{_cell(domains)}` of the input gives them."
 
 
 def _provenance(curated: Curated) -> list[str]:

@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from s1_plugin.data import difficulty, domains, duplicates, filters, lengths, select
+from s1_plugin.data.attempts import Attempts
 from s1_plugin.data.decontaminate import Benchmark, Index
-from s1_plugin.data.engine import Batch
+from s1_plugin.data.engine import Batch, Measure
 from s1_plugin.data.pipeline import Found, Outcome, Stage
 from s1_plugin.data.rows import InputError
 
 _ME = "s1_plugin.data.stages"
 _WORDS = "s1_plugin.data.words"
+#: An attempt is found by the fingerprint of its question.
+_ATTEMPTS = ("s1_plugin.data.attempts", duplicates.__name__, _WORDS)
 _GRADING = (
     difficulty.__name__,
-    duplicates.__name__,  # by which an attempt is found
-    _WORDS,
+    *_ATTEMPTS,
     *(f"s1_plugin.evaluation.{name}" for name in ("grading", "answers", "integers", "letters")),
     *(f"s1_plugin.evaluation.{name}" for name in ("maths", "math_worker", "verifier")),
     "s1_plugin.formats",
@@ -144,7 +146,7 @@ def hard(students: Sequence[difficulty.Student]) -> Stage:
     return Stage(
         "difficulty",
         _solved,
-        {"students": [[s.name, s.column, s.rows.digest if s.rows else None] for s in students]},
+        {"students": [[s.name, s.digest] for s in students]},
         (_ME, *_GRADING),
         reads=("question", "answer", "solution", "other"),
         measure=partial(difficulty.solved, list(students)),
@@ -190,7 +192,7 @@ def _given_domain(column: str, batch: Batch) -> dict[str, list[str]]:
         if not isinstance(value, str) or not value.strip():
             raise InputError(
                 f"{place}, field `{column}`: is {value!r:.40}, not the name of a domain; fill it "
-                "in, or leave --domain-column out to have domains told by words"
+                "in, or leave --domains out to have domains told by words"
             )
         out.append(value.strip())
     return {"domain": out}
@@ -200,19 +202,39 @@ def _domains(found: Found) -> Outcome:
     names = list(found["domain"])
     none = names.count(domains.NONE)
     said = [f"{len(set(names))} domains"]
+    if "told" in found.columns and (untold := len(found) - sum(found["told"])):
+        if untold == len(found):
+            raise InputError(
+                "--domains: for no row does the file name one of our domains; give the file that "
+                "`s1 distill --ask domain` wrote for the same questions, or a column of the input"
+            )
+        said.append(f"{untold} rows that the file of --domains names none of ours for: by words")
     if none:
         said.append(f"{none} rows hold no word that tells: domain {domains.NONE!r}")
     return Outcome([""] * len(found), {"domain": names}, said)
 
 
-def domain(column: str | None) -> Stage:
+def domain(source: str | Attempts | None) -> Stage:
+    """By a column of the input, by what a model named, or by words."""
+    settings: dict[str, Any]
+    reads: tuple[str, ...]
+    measure: Measure
+    if isinstance(source, str):
+        measure, reads = partial(_given_domain, source), ("other", "place")
+        settings = {"column": source}
+    elif source is not None:
+        measure, reads = partial(domains.told_or_classified, source), ("question",)
+        settings = {"told": source.rows.digest, "words": _table_digest()}
+    else:
+        measure, reads = domains.classified, ("question",)
+        settings = {"words": _table_digest()}
     return Stage(
         "domain",
         _domains,
-        {"column": column, "words": None if column else _table_digest()},
-        (_ME, domains.__name__),
-        reads=("other", "place") if column else ("question",),
-        measure=partial(_given_domain, column) if column else domains.classified,
+        settings,
+        (_ME, domains.__name__, *_ATTEMPTS),
+        reads=reads,
+        measure=measure,
     )
 
 

@@ -9,6 +9,7 @@ import json
 import random
 import threading
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -56,10 +57,18 @@ class FakeTeacher:
         faulty: share of first attempts that go wrong.
         stall: seconds for which it is silent when it stalls; then it hangs up.
         status: given, every request gets this status, with the request's own key in the body.
+        answer: given, every question gets this answer, without thinking.
     """
 
-    def __init__(self, faulty: float = 0.0, stall: float = 5.0, status: int | None = None) -> None:
+    def __init__(
+        self,
+        faulty: float = 0.0,
+        stall: float = 5.0,
+        status: int | None = None,
+        answer: Callable[[str], str] | None = None,
+    ) -> None:
         self.faulty, self.stall, self.status, self.log = faulty, stall, status, Log()
+        self.answer = answer
 
     @contextmanager
     def serving(self):
@@ -112,7 +121,7 @@ class FakeTeacher:
             log.faults[fault] += 1
             return await self._fault(fault, question, writer)
         generation = log.generation
-        outcome = outcome_of(question)
+        outcome = "no_thinking" if self.answer else outcome_of(question)
         if outcome == "error":
             await self._send(writer, 400, b'{"error": {"message": "prompt too long"}}')
             return True
@@ -125,6 +134,8 @@ class FakeTeacher:
 
     def _events(self, question: str, outcome: str) -> list[dict]:
         thinking, answer = reply_of(question)
+        if self.answer:
+            answer = self.answer(question)
         finish = {"truncated": "length", "refused": "content_filter"}.get(outcome, "stop")
         if outcome in ("no_thinking", "empty"):
             thinking = ""

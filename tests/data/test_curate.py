@@ -134,7 +134,7 @@ def test_text_from_data_is_never_markup(folder):
     row["question"] = "Find <script>alert(1)</script> <svg onload=x> $\\frac{1$ | `x` in [a](b)"
     row["domain"] = "<iframe>$\\frac{"
     (folder / "in.jsonl").write_text(json.dumps(row) + "\n")
-    run(folder, *WITHOUT, "--length-column", "tokens", "--domain-column", "domain")
+    run(folder, *WITHOUT, "--length-column", "tokens", "--domains", "domain")
     page = _Tags()
     page.feed((folder / "out" / "curate.html").read_text())
     assert not page.found & {"script", "iframe", "svg", "b"}
@@ -155,7 +155,7 @@ def test_parquet_and_modes(folder):
 
 
 def test_how_domains_are_weighed_is_said(folder):
-    given = ("--length-column", "tokens", "--domain-column", "domain")
+    given = ("--length-column", "tokens", "--domains", "domain")
     rows = [json.loads(line) for line in (folder / "in.jsonl").read_text().splitlines()]
     for number, row in enumerate(rows):
         row["domain"] = ("Geometry", "Elsewhere")[number % 2]
@@ -230,7 +230,8 @@ def test_questions_without_traces(folder, data_dir):
     ("options", "said"),
     [
         (["--length-column", "nothing"], "field `nothing`: is None, not a number of tokens"),
-        (["--length-column", "tokens", "--domain-column", "x"], "not the name of a domain"),
+        (["--length-column", "tokens", "--domains", "tokens"], "not the name of a domain"),
+        (["--length-column", "tokens", "--domains", "x"], "no column of the input has that name"),
         (["--tokenizer", "."], "has no tokenizer.json"),
         (["--tokenizer", "no/model"], "--tokenizer no/model: cannot be had"),
         (["--student", "nobody"], "no column of the input has that name"),

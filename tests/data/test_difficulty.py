@@ -5,6 +5,7 @@ import json
 import pytest
 
 from s1_plugin.data import stages
+from s1_plugin.data.attempts import Attempts
 from s1_plugin.data.difficulty import Student, gold, solved
 from s1_plugin.data.engine import Local
 from s1_plugin.data.pipeline import run
@@ -45,8 +46,8 @@ def test_students_in_files_and_columns(tmp_path):
     path = tmp_path / "small.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in ledger))
     students = [
-        Student.of_rows("small", load([str(path)], tmp_path)),
-        Student("big", column="big"),
+        Student("small", Attempts(load([str(path)], tmp_path))),
+        Student("big", "big"),
     ]
     found = solved(
         students,
@@ -73,13 +74,13 @@ def test_failed_requests_are_said_and_are_no_attempts(tmp_path):
     ledger = [{**row, "question": "x"}, {**row, "question": "y", "status": "truncated"}]
     path = tmp_path / "small.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in ledger))
-    stage = stages.hard([Student.of_rows("small", load([str(path)], tmp_path))])
+    stage = stages.hard([Student("small", Attempts(load([str(path)], tmp_path)))])
     found = run(load([str(rows)], tmp_path), [stage], tmp_path, Local(), lambda step: None)
     assert found.steps[0].said == [
         "1 failed or refused requests of students count as no attempt",
         "1 rows that no student tried stay",  # what was cut was tried
     ]
     path.write_text(json.dumps(ledger[0]) + "\n")
-    stage = stages.hard([Student.of_rows("small", load([str(path)], tmp_path))])
+    stage = stages.hard([Student("small", Attempts(load([str(path)], tmp_path)))])
     with pytest.raises(InputError, match=r"no row has an attempt.*\(1 requests failed"):
         run(load([str(rows)], tmp_path), [stage], tmp_path, Local(), lambda step: None)

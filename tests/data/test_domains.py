@@ -26,6 +26,30 @@ def test_plain_cases(question, domain):
     assert domains.classify(question) == domain
 
 
+@pytest.mark.parametrize(
+    ("reply", "domain"),
+    [
+        ("Geometry", "Geometry"),
+        ("**differential geometry**.", "Differential geometry"),
+        ("The field is: Number theory", "Number theory"),
+        ("Geometry or Number theory", None),
+        ("Geometrytheory", None),
+        ("Astrology", None),
+        ("", None),
+    ],
+)
+def test_what_a_reply_names(reply, domain):
+    assert domains.named(reply) == domain
+
+
+def test_every_domain_is_told_by_its_own_name():
+    for name in domains.table()[0]:
+        assert domains.named(f"- {name}\n") == name
+    asked = domains.prompt("How many {braces}?")
+    assert all(f"- {name}\n" in asked for name in domains.table()[0])
+    assert "How many {braces}?" in asked
+
+
 def test_quality_on_math500(data_dir):
     """On the subjects that are domains of ours; the numbers are in docs/curate.md."""
     same = {

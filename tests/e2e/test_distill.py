@@ -4,6 +4,7 @@ exactly once in the output, and none is paid for twice but those in flight at a 
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -127,6 +128,59 @@ def test_ctrl_c_loses_nothing_that_is_paid_for(tmp_path):
     assert 40 <= len(rows) < 400
     paid = {row["question"] for row in rows if row["status"] != "error"}
     assert teacher.log.paid[0] == dict.fromkeys(paid, 1)
+
+
+def test_domains_that_a_model_names(tmp_path, monkeypatch):
+    """Rows and benchmarks are asked about; by what comes rows are labelled and drawn."""
+    names = ("Differential geometry", "Topology", "Astrology")  # the last is none of ours
+
+    def write(name, column, numbers):
+        rows = [
+            {column: f"Question {n}: find me {n}.", "id": n, "tokens": 100 + n} for n in numbers
+        ]
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def s1(*arguments):
+        ran = subprocess.run(
+            [Path(sys.executable).with_name("s1"), *arguments],
+            cwd=tmp_path, capture_output=True, text=True,
+        )  # fmt: skip
+        assert ran.returncode == 0, ran.stderr
+        return ran.stderr
+
+    write("questions.jsonl", "question", range(100, 160))
+    write("aime24.jsonl", "problem", range(200, 230))
+    monkeypatch.setenv("S1_EVAL_DATA", str(tmp_path))
+    curate = [
+        *("curate", "questions.jsonl", "-o", "out", "--rows", "20", "--domains"),
+        *("domains/domains.jsonl", "--length-column", "tokens"),
+        *(part for name in ("aime25", "math500", "gpqa_diamond")
+          for part in ("--without-benchmark", name)),
+    ]  # fmt: skip
+
+    def domain_of(prompt):
+        number = int(re.search(r"Question (\d+)", prompt)[1])
+        return f"**{names[number % 3 if number < 200 else 1]}**"
+
+    with FakeTeacher(answer=domain_of).serving() as url:
+        ask = ("--out", "domains", "--ask", "domain", "--teacher", "m", "--base-url", url)
+        said = s1("distill", "questions.jsonl", *ask, "--dry-run")
+        assert "600 of replies (10 each" in said
+        s1("distill", "questions.jsonl", *ask)
+        assert not (tmp_path / "domains" / "README.md").exists()  # it is no data set
+        said = s1(*curate)
+        assert "30 of 30 questions of the benchmarks" in said
+        s1("distill", "aime24.jsonl", *ask, "--question-field", "problem")
+        said = s1(*curate)
+    assert "questions of the benchmarks" not in said
+    assert "20 rows that the file of --domains names none of ours for: by words" in said
+    rows = [json.loads(line) for line in (tmp_path / "out" / "train.jsonl").open()]
+    for row in rows:
+        kind = int(row["question"].split()[1][:-1]) % 3
+        assert (row["domain"] == names[kind]) == (kind < 2)
+    # All benchmarks' questions are of Topology.
+    assert {row["domain"] for row in rows if row["picked"] == "benchmark"} == {"Topology"}
+    assert "`domains.jsonl` names them" in (tmp_path / "out" / "README.md").read_text()
 
 
 def lines(ledger):

@@ -1,0 +1,48 @@
+"""What a model said to the questions, as `s1 distill` wrote it down: found by the question."""
+
+from __future__ import annotations
+
+import json
+
+from s1_plugin.data.duplicates import fingerprint
+from s1_plugin.data.rows import GROUP, Rows
+
+#: Of `s1 distill`: no model answered, so that nothing is known of what it can.
+FAILED = ("error", "refused")
+
+
+class Attempts:
+    """The answers in ``rows``; case, white space and LaTeX spacing of a question do not matter."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+        self._places: dict[int, tuple[int, ...]] = {}
+        for group in range((len(rows) + GROUP - 1) // GROUP):
+            for at, question in enumerate(rows.group(group, ("question",))["question"]):
+                key = fingerprint(question)
+                self._places[key] = (*self._places.get(key, ()), group * GROUP + at)
+
+    def __contains__(self, question: str) -> bool:
+        return fingerprint(question) in self._places
+
+    def of(self, question: str) -> list[str]:
+        """The answers to ``question``, in their order; no failed request is one."""
+        return [self._text(row) for row in self._rows(question) if not self._failed(row)]
+
+    def failed(self, question: str) -> int:
+        """How many requests for ``question`` failed or were refused."""
+        return sum(map(self._failed, self._rows(question)))
+
+    def _rows(self, question: str) -> tuple[int, ...]:
+        return self._places.get(fingerprint(question), ())
+
+    def _failed(self, row: int) -> bool:
+        return self.rows.value(row, "status") in FAILED
+
+    def _text(self, row: int) -> str:
+        attempt = self.rows.value(row, "attempt")
+        if not attempt.strip() and self.rows.value(row, "status") == "no_thinking":
+            # `s1 distill` keeps the answer of a model that does not think apart: it is no trace.
+            other = json.loads(self.rows.value(row, "other") or "{}")
+            attempt = str(other.get("partial_attempt") or "")
+        return attempt
