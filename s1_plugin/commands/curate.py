@@ -43,7 +43,8 @@ def needs(*modules: str) -> None:
     "--out",
     required=True,
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for train.jsonl, dropped.jsonl, README.md (data card), curate.html, .png, .json.",
+    help="Folder for train.jsonl (without traces: questions.jsonl), dropped.jsonl, README.md (data "
+    "card), curate.html, .png, .json.",
 )
 @click.option(
     "--layout",
@@ -100,7 +101,7 @@ def needs(*modules: str) -> None:
 )
 @click.option("--patterns", type=_FILE, help="Patterns of bad form, instead of ours (YAML).")
 @click.option("--direct", type=_FILE, help="Rules of direct picks, instead of the paper's (YAML).")
-@click.option("--parquet", is_flag=True, help="Write train.parquet instead of train.jsonl.")
+@click.option("--parquet", is_flag=True, help="Write .parquet instead of .jsonl.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1))
 @click.option(
     "--engine",

@@ -43,6 +43,7 @@ class Curated:
     rows: Rows
     result: Result
     benchmarks: list[Benchmark]
+    traced: bool
     notes: list[str] = field(default_factory=list)
 
 
@@ -67,7 +68,7 @@ def curate(asked: Asked, cache: Path, engine: Local | Ray, say: Callable[[Step],
                 "make traces with `s1 distill` first, or give --select all, random or diverse"
             )
     steps = _stages(asked, rows, patterns, rules, against, traced, cache, notes)
-    return Curated(rows, run(rows, steps, cache, engine, say), against, notes)
+    return Curated(rows, run(rows, steps, cache, engine, say), against, traced, notes)
 
 
 def any_trace(rows: Rows) -> bool:

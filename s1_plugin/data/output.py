@@ -42,9 +42,14 @@ def rows(curated: Curated) -> Iterator[dict[str, Any]]:
 
 
 def write(curated: Curated, folder: Path, parquet: bool) -> Path:
-    """Writes train.jsonl, or train.parquet; returns where."""
+    """Writes train.jsonl, or train.parquet; returns where.
+
+    Questions without traces go to questions.jsonl: with solutions by hand they have LIMO's columns,
+    and training would take those for traces.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / ("train.parquet" if parquet else "train.jsonl")
+    name = "train" if curated.traced else "questions"
+    path = folder / (name + (".parquet" if parquet else ".jsonl"))
     part = path.with_name(path.name + ".part")
     if parquet:
         _parquet(curated, part)
@@ -53,7 +58,7 @@ def write(curated: Curated, folder: Path, parquet: bool) -> Path:
             for row in rows(curated):
                 file.write(json.dumps(row, ensure_ascii=True) + "\n")
     part.replace(path)
-    other = folder / ("train.jsonl" if parquet else "train.parquet")
+    other = folder / (name + (".jsonl" if parquet else ".parquet"))
     if other.exists():
         say(f"{other} is of an earlier run and stays; remove it, or both are trained on")
     return path

@@ -36,8 +36,8 @@ def run(folder, *options, out="out", ok=True):
     return result.output
 
 
-def rows_of(folder, out="out"):
-    lines = (folder / out / "train.jsonl").read_text(encoding="utf-8").splitlines()
+def rows_of(folder, out="out", name="train"):
+    lines = (folder / out / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
 
 
@@ -217,8 +217,9 @@ def test_questions_without_traces(folder, data_dir):
     assert "make traces with `s1 distill` first" in run(folder, *WITHOUT, ok=False)
     said = run(folder, *WITHOUT, "--select", "all")
     assert "no row has a trace" in said
-    assert "thinking_trajectories" not in rows_of(folder)[0]
-    assert len(rows_of(folder)) > 700
+    found = rows_of(folder, name="questions")
+    assert "thinking_trajectories" not in found[0] and len(found) > 700
+    assert not (folder / "out" / "train.jsonl").exists()
     # The same as LIMO's: the solution is a trace.
     tokenizer = str(data_dir / "qwen2.5-tokenizer")
     run(folder, *WITHOUT, "--select", "random", "--layout", "limo", "--tokenizer", tokenizer)
