@@ -6,6 +6,8 @@ every engine gives the same result bit for bit.
 
 from __future__ import annotations
 
+import os
+import socket
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -84,8 +86,9 @@ class Ray:
         self._mine = not ray.is_initialized()
         if self._mine:
             try:
+                _knock(os.environ.get("RAY_ADDRESS", ""))
                 ray.init(log_to_driver=False, include_dashboard=False)
-            except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError) as error:
+            except (ray.exceptions.RayError, OSError, RuntimeError, ValueError) as error:
                 raise _one_line(error) from None
         self.workers = workers
 
@@ -110,6 +113,17 @@ class Ray:
     def close(self) -> None:
         if self._mine:
             self._ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Ray tries for minutes where nobody is.
+
+    Raises:
+        OSError: if nothing listens at ``address`` (HOST:PORT, with or without ray://).
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 def _one_line(error: Exception) -> RuntimeError:

@@ -50,3 +50,9 @@ def test_a_killed_worker_is_one_line(tmp_path, monkeypatch):
             list(engine.run(die, rows, ("question",), [Job(0, [0], {})]))
     finally:
         engine.close()
+
+
+def test_nobody_at_the_address_is_one_line_at_once(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(RuntimeError, match=r"^Ray: ConnectionRefusedError: .*RAY_ADDRESS.*$"):
+        Ray()
