@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from s1_plugin.data.engine import Job, Local, Measure, Ray
-from s1_plugin.data.rows import GROUP, Rows
+from s1_plugin.data.rows import GROUP, Rows, bar
 
 
 @dataclass
@@ -153,9 +153,12 @@ def _decide(
     if stage.measure is not None:
         measured: dict[str, list[Any]] = {}
         jobs = jobs_of(numbers, found)
-        for part in engine.run(stage.measure, rows, stage.reads, jobs):
-            for name, values in part.items():
-                measured.setdefault(name, []).append(values)
+        with bar(stage.name, len(numbers)) as shown:
+            parts = engine.run(stage.measure, rows, stage.reads, jobs)
+            for job, part in zip(jobs, parts, strict=True):
+                for name, values in part.items():
+                    measured.setdefault(name, []).append(values)
+                shown.update(len(job.places))
         found |= {name: _joined(parts) for name, parts in measured.items()}
     outcome = stage.decide(Found(rows, numbers, found))
     assert len(outcome.reasons) == len(numbers), stage.name

@@ -18,7 +18,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -135,7 +135,10 @@ def _write(path: Path, sources: Sequence[_Source]) -> None:
             writer.write_table(pa.Table.from_pylist(group, schema=schema), row_group_size=GROUP)
             group.clear()
 
-        for row in (row for source in sources for row in source.rows()):
+        named = ", ".join(source.name for source in sources)
+        for row in bar(
+            f"reading {named}", rows=(row for source in sources for row in source.rows())
+        ):
             count += 1
             digest.update(json.dumps([row[name] for name in COLUMNS]).encode())
             group.append(row)
@@ -151,6 +154,13 @@ def _write(path: Path, sources: Sequence[_Source]) -> None:
         )
     if not count:
         raise InputError("the input has no rows; give it at least one question")
+
+
+def bar(what: str, total: int | None = None, rows: Iterable[Any] | None = None) -> Any:
+    """A bar in a terminal, for what takes longer than a second."""
+    from tqdm import tqdm
+
+    return tqdm(rows, what, total, unit=" rows", delay=1.0, leave=False, disable=None, smoothing=0)
 
 
 class _Source:
