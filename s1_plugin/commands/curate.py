@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,16 +10,14 @@ from typing import Any
 
 import click
 
+from s1_plugin import cache
+
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 #: The remedy where files cannot be written.
-KEPT = "what is kept between runs goes to {}: make room, or set S1_CACHE to another folder"
-
-
-def cache_folder() -> Path:
-    """Where rows and outcomes of stages are kept."""
-    given = os.environ.get("S1_CACHE")
-    return (Path(given) if given else Path.home() / ".cache" / "s1-plugin") / "curate"
+KEPT = (
+    f"what is kept between runs goes to {{}}: make room, or set {cache.VARIABLE} to another folder"
+)
 
 
 def needs(*modules: str) -> None:
@@ -135,15 +132,16 @@ def curate(out: Path, parquet: bool, workers: int, engine: str, **asked: Any) ->
         line = f"{step.name:<14} {step.rows_in:>9,} → {step.rows_out:>9,}"
         click.echo(printable(f"{line}  {'; '.join(why)}{kept}"), err=True)
 
+    folder = cache.folder("curate")
     request = curating.Asked(**asked)
     runner = None
     try:
         runner = engines.Ray(workers) if engine == "ray" else engines.Local(workers)
-        found = curating.curate(request, cache_folder(), runner, show)
+        found = curating.curate(request, folder, runner, show)
     except (InputError, RuntimeError) as error:
         raise click.ClickException(printable(str(error))) from None
     except OSError as error:
-        raise click.ClickException(printable(f"{error}; {KEPT.format(cache_folder())}")) from None
+        raise click.ClickException(printable(f"{error}; {KEPT.format(folder)}")) from None
     finally:
         if runner is not None:
             runner.close()

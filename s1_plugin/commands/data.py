@@ -58,7 +58,8 @@ def stats(
     """Rows and tokens of FILE (.jsonl, .parquet, or a data set of the hub), and what to look out
     for: rows over the context, traces that go in circles, languages, "Wait"s, copies, and questions
     of the benchmarks."""
-    from s1_plugin.commands.curate import KEPT, cache_folder, needs
+    from s1_plugin import cache
+    from s1_plugin.commands.curate import KEPT, needs
 
     needs("numpy", "pyarrow")
     from s1_plugin.console import printable
@@ -66,17 +67,17 @@ def stats(
     from s1_plugin.data.engine import Local
     from s1_plugin.data.rows import InputError, load
 
-    fmt = FORMATS[format_name]
+    fmt, folder = FORMATS[format_name], cache.folder("curate")
     try:
         encoder = None if no_tokens else _encoder(tokenizer, fmt)
-        rows = load(inputs, cache_folder(), layout)
+        rows = load(inputs, folder, layout)
         found = counting.of(
             rows, Local(workers), encoder=encoder, fmt=fmt, context=context, without=without
         )
     except (InputError, RuntimeError) as error:
         raise click.ClickException(printable(str(error))) from None
     except OSError as error:
-        raise click.ClickException(printable(f"{error}; {KEPT.format(cache_folder())}")) from None
+        raise click.ClickException(printable(f"{error}; {KEPT.format(folder)}")) from None
     if as_json:
         click.echo(json.dumps(found.data, indent=1))
     else:

@@ -22,11 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from s1_plugin import __version__
+from s1_plugin import __version__, cache
 from s1_plugin.console import say
-
-#: Where journals are kept; by default where a user's caches are.
-CACHE_VARIABLE = "S1_CACHE"
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ class Journal:
         if not writable:
             raise OSError(
                 f"{folder}: cannot write there what is generated, to go on after an interruption; "
-                f"set {CACHE_VARIABLE} to a folder of yours"
+                f"set {cache.VARIABLE} to a folder of yours"
             )
         self._file: TextIO | None = None
         self._full = False
@@ -152,15 +149,9 @@ def journal_of(identity: Mapping[str, Any]) -> Journal:
         identity: its ``name``, and everything else that what it generates depends on but for the
             requests.
     """
-    base = os.environ.get(CACHE_VARIABLE)
-    root = Path(base) if base else _cache_home() / "s1-plugin"
     told = {**identity, "s1-plugin": __version__}
     short = re.sub(r"[^A-Za-z0-9.]+", "-", identity["name"])[-60:].strip("-.")
-    return Journal(root / "answers" / f"{short}-{digest(told)}")
-
-
-def _cache_home() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Journal(cache.folder("answers") / f"{short}-{digest(told)}")
 
 
 def digest(value: Any) -> str:

@@ -17,12 +17,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from s1_plugin import cache
 from s1_plugin.console import say
 from s1_plugin.evaluation.answers import MOST_CLAIMED
 from s1_plugin.evaluation.grading import Grade, grade
 from s1_plugin.forcing.http import Endpoint, Refused, Unavailable
 
-URL, MODEL, KEY, CACHE = "S1_JUDGE_URL", "S1_JUDGE_MODEL", "S1_JUDGE_KEY", "S1_JUDGE_CACHE"
+URL, MODEL, KEY = "S1_JUDGE_URL", "S1_JUDGE_MODEL", "S1_JUDGE_KEY"
 
 #: Characters of an answer that are shown, from its end.
 _MOST_SHOWN = 8_000
@@ -90,9 +91,7 @@ class Judge:
                 f"a judge needs both {URL} (such as http://localhost:8000/v1) and {MODEL}; set "
                 "both, or neither"
             )
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        cache = Path(os.environ.get(CACHE) or home / "s1-plugin" / "judge")
-        found = cls(url, model, cache, os.environ.get(KEY, "").strip())
+        found = cls(url, model, cache.folder("judge"), os.environ.get(KEY, "").strip())
         _tell(model)
         return found
 

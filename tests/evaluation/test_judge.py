@@ -130,9 +130,9 @@ def test_settings(monkeypatch, tmp_path, capsys):
     with pytest.raises(ValueError, match="S1_JUDGE_MODEL"):
         Judge.from_environment()
     monkeypatch.setenv("S1_JUDGE_MODEL", "m")
-    monkeypatch.setenv("S1_JUDGE_CACHE", str(tmp_path))
+    monkeypatch.setenv("S1_CACHE", str(tmp_path))
     made = Judge.from_environment()
-    assert made.url == "http://localhost:1/v1/chat/completions" and made.cache == tmp_path
+    assert made.url == "http://localhost:1/v1/chat/completions" and made.cache == tmp_path / "judge"
     monkeypatch.setenv("S1_JUDGE_MODEL", "left-over")
     capsys.readouterr()
     assert Judge.from_environment() and Judge.from_environment()
