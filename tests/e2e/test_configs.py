@@ -9,6 +9,7 @@ import re
 import pytest
 import yaml
 
+from tests import tiny
 from tests.conftest import ROOT
 from tests.e2e.commands import run
 
@@ -48,22 +49,8 @@ def shipped(name):
 @pytest.fixture(scope="module")
 def folder(qwen, traces, tmp_path_factory):
     """A model with random weights, sixteen rows, and the configs on them."""
-    import torch
-    from transformers import Qwen2Config, Qwen2ForCausalLM
-
     folder = tmp_path_factory.mktemp("configs")
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=152064,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=32768,
-        tie_word_embeddings=False,
-    )
-    Qwen2ForCausalLM(config).save_pretrained(folder / "tiny")
+    tiny.qwen2(152064).save_pretrained(folder / "tiny")
     qwen.save_pretrained(folder / "tiny")
     rows = [  # short, since 152,064 logits per token take their time on a CPU
         {

@@ -6,6 +6,7 @@ import re
 import pytest
 import yaml
 
+from tests import tiny as tiny_models
 from tests.e2e.commands import responses, run, samples
 
 pytestmark = pytest.mark.e2e
@@ -15,24 +16,9 @@ CAP, WAITS, MAX_GEN = 24, 1, 64
 @pytest.fixture(scope="module")
 def tiny(qwen, tmp_path_factory):
     """A Qwen2 with random weights and the vocabulary of Qwen2.5."""
-    import torch
-    from transformers import Qwen2Config, Qwen2ForCausalLM
-
     folder = tmp_path_factory.mktemp("real") / "tiny"
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=152064,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=32768,
-        tie_word_embeddings=False,
-        bos_token_id=151643,
-        eos_token_id=151645,
-    )
-    Qwen2ForCausalLM(config).save_pretrained(folder)
+    model = tiny_models.qwen2(152064, bos_token_id=151643, eos_token_id=151645)
+    model.save_pretrained(folder)
     qwen.save_pretrained(folder)
     return folder
 

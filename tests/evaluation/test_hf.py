@@ -8,6 +8,7 @@ import torch
 from s1_plugin.evaluation import hf
 from s1_plugin.evaluation.budgets import expand
 from s1_plugin.evaluation.request import request
+from tests import tiny
 from tests.forcing.law import WARPER_SETTINGS
 from tests.forcing.test_transformers import biased_model
 
@@ -130,24 +131,15 @@ def test_answers_fork_off_the_cache_of_the_thinking(lm, monkeypatch):
 
 
 def test_a_model_with_sliding_windows_is_not_forked_from(nano_base):
-    from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+    from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(nano_base)
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        use_sliding_window=True,
-        sliding_window=16,
-        max_window_layers=0,
+    model = tiny.qwen2(
+        len(tokenizer), use_sliding_window=True, sliding_window=16, max_window_layers=0
     )
     lm = SimpleNamespace(
         tokenizer=tokenizer,
-        model=Qwen2ForCausalLM(config).eval(),
+        model=model.eval(),
         device=torch.device("cpu"),
         batch_size=4,
         batch_size_per_gpu=4,

@@ -24,6 +24,7 @@ from s1_plugin.forcing.transformers import (
     responses,
 )
 from s1_plugin.formats import S1
+from tests import tiny
 from tests.forcing.law import WARPER_SETTINGS, warpers_of_generate
 from tests.forcing.oracle import multi_round
 from tests.forcing.test_state import ends_with_newline, make_plan
@@ -37,7 +38,7 @@ def biased_model(vocabulary, end_ids, every, seed=0):
 
     Left to itself a random model falls into a loop and either never ends or always does.
     """
-    from transformers import Qwen2Config, Qwen2ForCausalLM
+    from transformers import Qwen2ForCausalLM
 
     class Biased(Qwen2ForCausalLM):
         def forward(self, *args, position_ids=None, **kwargs):
@@ -46,21 +47,17 @@ def biased_model(vocabulary, end_ids, every, seed=0):
             out.logits[..., end_ids] += 50 * ending.unsqueeze(-1)
             return out
 
-    torch.manual_seed(seed)
-    config = Qwen2Config(
-        vocab_size=vocabulary,
+    return tiny.qwen2(
+        vocabulary,
+        seed,
+        Biased,
         hidden_size=32,
         intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
         max_position_embeddings=2048,
-        tie_word_embeddings=False,
         initializer_range=0.5,
         bos_token_id=None,
         eos_token_id=end_ids[0],
-    )
-    return Biased(config).eval()
+    ).eval()
 
 
 def forced(model, encoder, prompts, budgets, max_new_tokens, sampling=None, seed=0):

@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from s1_plugin.training import loss
+from tests import tiny
 
 
 def naive(logits, rows):
@@ -92,15 +93,8 @@ def test_rows_without_anything_to_learn_do_not_count(batch):
 # -- inside a model ---------------------------------------------------------------------------
 
 
-def tiny(**settings):
-    from transformers import Qwen2Config, Qwen2ForCausalLM
-
-    torch.manual_seed(1)
-    config = Qwen2Config(
-        vocab_size=11, hidden_size=16, intermediate_size=32, num_hidden_layers=2,
-        num_attention_heads=2, num_key_value_heads=1, **settings,
-    )  # fmt: skip
-    return Qwen2ForCausalLM(config)
+def model_of(**settings):
+    return tiny.qwen2(11, seed=1, **settings)
 
 
 class Trainer:
@@ -139,7 +133,7 @@ def gradient(model):
 
 def test_a_model_returns_the_loss_of_its_own_logits_and_the_same_gradient(monkeypatch):
     monkeypatch.setattr(loss, "CHUNK", 7)
-    ours, plain = tiny(), tiny()
+    ours, plain = model_of(), model_of()
     labels, positions, pieces = packed()
     labels, positions = labels[:, :1600], positions[:, :1600]
     ids = torch.randint(0, 11, labels.shape)
@@ -166,7 +160,7 @@ def test_rows_cut_into_shards_give_the_same_gradient(shards):
             return type("Out", (), {"last_hidden_state": hidden + self.mlp(hidden)})
 
     def model():
-        found = tiny()
+        found = model_of()
         found.model.forward = Alone.forward.__get__(
             type(
                 "Parts", (), {"embed": found.model.embed_tokens, "mlp": found.model.layers[0].mlp}
@@ -208,7 +202,7 @@ def test_rows_cut_into_shards_give_the_same_gradient(shards):
 def test_the_meter_is_told_the_losses_of_thinking_and_answer():
     from s1_plugin.training.meter import Meter
 
-    model, meter = tiny(), Meter()
+    model, meter = model_of(), Meter()
     trainer = Trainer(copy.deepcopy(model))
     loss.install(trainer, meter, [9, 10])
     ids = torch.tensor([[1, 2, 3, 4, 9, 10, 5, 6], [1, 2, 3, 9, 10, 7, 0, 0]])
@@ -232,7 +226,7 @@ def test_the_meter_is_told_the_losses_of_thinking_and_answer():
 
 @pytest.mark.parametrize("name", loss._OTHER_HEADS)
 def test_a_model_with_another_loss_is_refused(name):
-    model = tiny()
+    model = model_of()
     setattr(model.config, name, 0.5)
     with pytest.raises(ValueError, match=name):
         loss.install(Trainer(model))

@@ -2,20 +2,14 @@ import pytest
 import torch
 
 from s1_plugin.training import recompute
+from tests import tiny
 
 LAYERS = 6
 
 
 @pytest.fixture
 def model():
-    from transformers import Qwen2Config, Qwen2ForCausalLM
-
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=19, hidden_size=16, intermediate_size=32, num_hidden_layers=LAYERS,
-        num_attention_heads=2, num_key_value_heads=1,
-    )  # fmt: skip
-    made = Qwen2ForCausalLM(config)
+    made = tiny.qwen2(19, num_hidden_layers=LAYERS)
     made.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return made.train()
 
