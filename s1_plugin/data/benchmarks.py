@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,6 +47,10 @@ _COLUMNS = ("problem", "question", "Question", "text")
 _IDS = ("unique_id", "id", "Record ID")
 
 
+class Missing(InputError):
+    """A benchmark cannot be had."""
+
+
 def check(without: Sequence[str]) -> None:
     """Refuses the name of a benchmark that there is not.
 
@@ -68,29 +72,42 @@ def load(without: Sequence[str] = (), against: Sequence[Path] = ()) -> list[Benc
         InputError: for one that cannot be had, with the remedy: never silently left out.
     """
     check(without)
-    found = [_named(name, place) for name, place in PLACES.items() if name not in without]
+    found, missing = [], {}
+    for name, place in PLACES.items():
+        if name not in without:
+            try:
+                found.append(_named(name, place))
+            except Missing as error:
+                missing[name] = str(error)
+    if missing:
+        left_out = " ".join(f"--without-benchmark {name}" for name in missing)
+        raise Missing(f"{'; '.join(missing.values())}; {_remedy(missing)}: {left_out}")
     return found + [_file(path.name, path, _COLUMNS) for path in against]
+
+
+def _remedy(missing: Iterable[str]) -> str:
+    files = ", ".join(f"{PLACES[name].local} (`{PLACES[name].column}`)" for name in missing)
+    return (
+        f"put {files}, one JSON object per line, into the folder that {DATA_VARIABLE} names, or "
+        "leave out by name what cannot be had"
+    )
 
 
 def _named(name: str, place: _Place) -> Benchmark:
     folder = os.environ.get(DATA_VARIABLE)
-    remedy = (
-        f"put {place.local} (one JSON object per line with `{place.column}`) into the folder that "
-        f"{DATA_VARIABLE} names, or leave the benchmark out by name: --without-benchmark {name}"
-    )
     if folder:
         path = Path(folder) / place.local
         if not path.is_file():
-            raise InputError(f"{name}: {path} is not there; {remedy}")
+            raise Missing(f"{name}: {path} is not there")
         return _file(name, path, (place.column,))
     try:
         data = hub(place.dataset, place.config, place.split, place.revision)
     except InputError as error:
-        raise InputError(f"{name}: {error}; or {remedy}") from None
+        raise Missing(f"{name}: {error}") from None
     if place.column not in data.column_names:
         raise InputError(
             f"{name}: {place.dataset} has no column `{place.column}` but {data.column_names}; "
-            f"{remedy}"
+            f"{_remedy([name])}: --without-benchmark {name}"
         )
     return _of(name, place.dataset, [dict(row) for row in data], place.column)
 

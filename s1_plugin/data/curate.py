@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from s1_plugin.data.decontaminate import Benchmark
 from s1_plugin.data.difficulty import Student
 from s1_plugin.data.engine import Local, Ray
 from s1_plugin.data.pipeline import Result, Stage, Step, run
-from s1_plugin.data.rows import GROUP, InputError, Rows, load
+from s1_plugin.data.rows import GROUP, InputError, Rows, labels, load
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,8 @@ def curate(asked: Asked, cache: Path, engine: Local | Ray, say: Callable[[Step],
                 f"{', '.join(asked.inputs)}: no row has a trace, so none is longer than another; "
                 "make traces with `s1 distill` first, or give --select all, random or diverse"
             )
+    if asked.length_column:
+        _column("--length-column", asked.length_column, rows)
     steps = _stages(asked, rows, patterns, rules, against, traced, cache, notes)
     return Curated(rows, run(rows, steps, cache, engine, say), against, traced, notes)
 
@@ -95,7 +97,7 @@ def _stages(
     if against:
         found.append(stages.contamination(against))
     if asked.students:
-        found.append(stages.hard([_student(name, rows, cache) for name in asked.students]))
+        found.append(stages.hard(_students(asked.students, rows, cache)))
     measured = traced or asked.length_column is not None
     if measured:
         path = None if asked.length_column else lengths.tokenizer_file(asked.tokenizer)
@@ -132,9 +134,12 @@ def _stages(
     return found
 
 
-def _student(name: str, rows: Rows, cache: Path) -> Student:
-    answers = _answers("--student", name, rows, cache)
-    return Student(name if isinstance(answers, str) else Path(name).stem, answers)
+def _students(names: Sequence[str], rows: Rows, cache: Path) -> list[Student]:
+    answers = [_answers("--student", name, rows, cache) for name in names]
+    # What `s1 distill` writes is always called traces.jsonl: the folder tells who it was.
+    ledgers = any(Path(name).name == "traces.jsonl" for name in names)
+    called = labels(names, least=2 if ledgers else 1)
+    return [Student(name, one) for name, one in zip(called, answers, strict=True)]
 
 
 def _answers(option: str, name: str, rows: Rows, cache: Path) -> str | Attempts:
@@ -142,12 +147,21 @@ def _answers(option: str, name: str, rows: Rows, cache: Path) -> str | Attempts:
     path = Path(name)
     if path.suffix in (".jsonl", ".parquet") or path.exists():
         return Attempts(load([name], cache))
-    groups = range((len(rows) + GROUP - 1) // GROUP)
-    for group in groups:
+    _column(option, name, rows, "a .jsonl or .parquet file or ")
+    return name
+
+
+def _column(option: str, name: str, rows: Rows, else_wanted: str = "") -> None:
+    """Refuses a name that no row has for a column."""
+    seen: set[str] = set()
+    for group in range((len(rows) + GROUP - 1) // GROUP):
         for other in rows.group(group, ("other",))["other"]:
-            if name in json.loads(other or "{}"):
-                return name
+            columns = json.loads(other or "{}").keys()
+            if name in columns:
+                return
+            seen |= columns
+    found = ", ".join(sorted(seen)[:20]) or "none"
     raise InputError(
-        f"{option} {name}: is no .jsonl or .parquet file, and no column of the input has that "
-        "name; name one of them"
+        f"{option} {name}: the input has no such column; name {else_wanted}one of its further "
+        f"columns: {found}"
     )

@@ -9,14 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from s1_plugin.data.engine import Batch
+from s1_plugin.data.replies import STATUSES
 from s1_plugin.data.rows import InputError
 
 _COLUMNS = ("question", "thinking", "attempt")
 
 
-def status(batch: Batch) -> dict[str, list[str]]:
-    """Requests that failed, or came back unfit: ``status`` of `s1 distill` other than "ok"."""
-    return {"reason": [f"status {s}" if s not in ("", "ok") else "" for s in batch["status"]]}
+def status(batch: Batch) -> dict[str, list[Any]]:
+    """Requests that failed, or came back unfit: ``status`` of `s1 distill` other than "ok"; and
+    whether it is a status of somebody else's."""
+    return {
+        "reason": [f"status {s}" if s in STATUSES and s != "ok" else "" for s in batch["status"]],
+        "foreign": [s not in ("", *STATUSES) for s in batch["status"]],
+    }
 
 
 def complete(batch: Batch) -> dict[str, list[str]]:
@@ -46,7 +51,8 @@ def entries(path: Path | None, own: str, what: str) -> tuple[Any, list[Any]]:
     try:
         found = yaml.safe_load(source.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{source}: is no YAML ({error}); see docs/curate.md") from None
+        said = " ".join(str(error).replace('"<unicode string>", ', "").split())
+        raise InputError(f"{source}: is no YAML ({said}); see docs/curate.md for one") from None
     if not isinstance(found, list):
         raise InputError(f"{source}: is no list of {what}")
     return source, found

@@ -25,6 +25,7 @@ from typing import Any
 
 from s1_plugin import records
 from s1_plugin.console import say
+from s1_plugin.data import replies
 
 #: Rows that are read together: some 30 MB of traces.
 GROUP = 500
@@ -97,9 +98,10 @@ def load(sources: Sequence[str], cache: Path, layout: str | None = None) -> Rows
     Raises:
         InputError: naming the source, and row and field where there is one, with the remedy.
     """
-    opened = [_Source(name, layout) for name in sources]
+    names = labels(sources)
+    opened = [_Source(at, layout, name) for at, name in zip(sources, names, strict=True)]
     key = hashlib.sha256(f"{layout}\n".encode())
-    for module in (__file__, records.__file__):
+    for module in (__file__, records.__file__, replies.__file__):
         key.update(hashlib.sha256(Path(module).read_bytes()).digest())
     for source in opened:
         key.update(f"{source.name} {source.digest}\n".encode())
@@ -120,6 +122,25 @@ def load(sources: Sequence[str], cache: Path, layout: str | None = None) -> Rows
                 f"{name}: if a `solution` there is a thinking trace, as in LIMO, give --layout limo"
             )
     return rows
+
+
+def labels(names: Sequence[str], least: int = 1) -> list[str]:
+    """Short names for files: the last parts of their paths, ``least`` at least, as many as tell
+    them apart; data sets of the hub as they are called."""
+    parts = [Path(name).resolve().parts if Path(name).is_file() else (name,) for name in names]
+    wanted = [min(least, len(one)) for one in parts]
+    while True:
+        found = ["/".join(one[-n:]) for one, n in zip(parts, wanted, strict=True)]
+        twice = [
+            at
+            for at, name in enumerate(found)
+            if wanted[at] < len(parts[at])
+            and any(other == name and parts[n] != parts[at] for n, other in enumerate(found))
+        ]
+        if not twice:
+            return found
+        for at in twice:
+            wanted[at] += 1
 
 
 def _write(path: Path, sources: Sequence[_Source]) -> None:
@@ -153,7 +174,7 @@ def _write(path: Path, sources: Sequence[_Source]) -> None:
             {"digest": digest.hexdigest(), "layouts": json.dumps(layouts)}
         )
     if not count:
-        raise InputError("the input has no rows; give it at least one question")
+        raise InputError(f"{named}: has no rows; give it at least one question")
 
 
 def bar(what: str, total: int | None = None, rows: Iterable[Any] | None = None) -> Any:
@@ -164,11 +185,12 @@ def bar(what: str, total: int | None = None, rows: Iterable[Any] | None = None) 
 
 
 class _Source:
-    """One input: a name for people, a digest of its content, and its rows; ``layouts`` counts the
+    """One input: a label for people, a digest of its content, and its rows; ``layouts`` counts the
     rows that were read, by layout."""
 
-    def __init__(self, name: str, layout: str | None) -> None:
+    def __init__(self, name: str, layout: str | None, label: str) -> None:
         path = Path(name)
+        self.name = label
         self._limo = layout == "limo"
         self.layouts: Counter[str] = Counter()
         self._dataset: Any = None
@@ -178,7 +200,9 @@ class _Source:
                 raise InputError(
                     f"{name}: is no .jsonl and no .parquet file; convert it to one of them"
                 )
-            self.name, self.digest = path.name, _sha256(path)
+            self.digest = _sha256(path)
+        elif path.is_dir():
+            raise InputError(f"{name}: is a folder; name the .jsonl or .parquet file in it")
         elif path.exists() or path.suffix in (".jsonl", ".parquet") or name.count("/") != 1:
             raise InputError(
                 f"{name}: no such file; name a .jsonl or .parquet file, or a data set of the hub "
@@ -186,7 +210,7 @@ class _Source:
             )
         else:
             self._dataset = hub(name)
-            self.name, self.digest = name, self._dataset._fingerprint
+            self.digest = self._dataset._fingerprint
 
     def rows(self) -> Iterator[dict[str, str]]:
         reader: records.Reader | None = None
@@ -238,10 +262,14 @@ def _canonical(place: str, row: Mapping[str, Any], reader: records.Reader | None
     }
     for name in _KEPT:
         value = row.get(name)
+        if name == "source_type" and value is None:
+            value = row.get("source")  # as `s1 distill` names it
         if name == "solution" and reader and reader.name == _LIMO:
             value = None  # its solution is the trace
         out[name] = "" if value is None else value if isinstance(value, str) else _json(value)
     other = {name: value for name, value in row.items() if name not in used | set(_KEPT)}
+    if row.get("status") in replies.STATUSES:
+        other = {**_with_the_question(row.get("metadata")), **other}
     out["other"] = _json(other) if other else ""
     for name, text in out.items():
         if not text.isascii():
@@ -252,6 +280,15 @@ def _canonical(place: str, row: Mapping[str, Any], reader: records.Reader | None
                     f"{place}, field `{name}`: holds half a surrogate pair; mend or remove the row"
                 ) from None
     return out
+
+
+def _with_the_question(metadata: Any) -> dict[str, Any]:
+    """The columns that came to `s1 distill` with a question, which it puts into `metadata`."""
+    try:
+        found = json.loads(metadata)
+    except (TypeError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _text(value: Any) -> str:

@@ -20,6 +20,7 @@ from s1_plugin.data.rows import InputError
 
 _ME = "s1_plugin.data.stages"
 _WORDS = "s1_plugin.data.words"
+_FILTERS = (filters.__name__, "s1_plugin.data.replies", "s1_plugin.formats")
 #: An attempt is found by the fingerprint of its question.
 _ATTEMPTS = ("s1_plugin.data.attempts", duplicates.__name__, _WORDS)
 _GRADING = (
@@ -35,12 +36,18 @@ def _gone(found: Found) -> Outcome:
     return Outcome(list(found["reason"]))
 
 
+def _answered(found: Found) -> Outcome:
+    foreign = sum(found["foreign"])
+    said = f"{foreign} rows stay whose `status` is none that `s1 distill` writes"
+    return Outcome(list(found["reason"]), said=[said] if foreign else [])
+
+
 def status() -> Stage:
     return Stage(
         "status",
-        _gone,
+        _answered,
         {},
-        (_ME, filters.__name__),
+        (_ME, *_FILTERS),
         reads=("status",),
         measure=filters.status,
     )
@@ -51,7 +58,7 @@ def complete() -> Stage:
         "complete",
         _gone,
         {},
-        (_ME, filters.__name__),
+        (_ME, *_FILTERS),
         reads=("problem", "thinking"),
         measure=filters.complete,
     )
@@ -62,7 +69,7 @@ def form(patterns: Sequence[Mapping[str, Any]]) -> Stage:
         "form",
         _gone,
         {"patterns": list(patterns)},
-        (_ME, filters.__name__),
+        (_ME, *_FILTERS),
         reads=tuple(sorted({"question", *(column for p in patterns for column in p["in"])})),
         measure=partial(filters.form, patterns),
     )
@@ -333,7 +340,10 @@ def _said_of_weights(weights: Mapping[str, float] | None, names: Sequence[str]) 
         return ["no benchmark to weigh domains by: every domain weighs the same, for all rows"]
     absent = {name: weight for name, weight in weights.items() if name not in set(names)}
     if len(absent) == len(weights):
-        return ["no row has a domain of the benchmarks: every domain weighs the same"]
+        return [
+            "no row has a domain of the benchmarks, which have names of ours: every domain weighs "
+            "the same; a file of `s1 distill --ask domain` has these names"
+        ]
     if not absent:
         return []
     largest = sorted(absent, key=lambda name: (-absent[name], name))

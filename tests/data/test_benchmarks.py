@@ -37,7 +37,12 @@ def test_places_are_those_of_the_tasks(name):
 
 def test_what_cannot_be_had_is_an_error_with_the_remedy(tmp_path, monkeypatch):
     monkeypatch.setenv("S1_EVAL_DATA", str(tmp_path))
-    with pytest.raises(InputError, match=r"aime24.jsonl is not there; put .*--without-benchmark"):
+    with pytest.raises(
+        InputError,
+        match=r"aime24.jsonl is not there; aime25: .*gpqa_diamond.jsonl is not there; "
+        r"put aime24.jsonl \(`problem`\), aime25.*gpqa_diamond.jsonl \(`Question`\).*"
+        r"--without-benchmark aime24 --without-benchmark aime25 .*gpqa_diamond$",
+    ):
         benchmarks.load()
     monkeypatch.delenv("S1_EVAL_DATA")
     with pytest.raises(InputError, match=r"aime24: .*cannot be loaded.*--without-benchmark aime24"):

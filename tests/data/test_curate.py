@@ -191,7 +191,7 @@ def test_what_students_solve_goes(folder):
     run(folder, *WITHOUT, *options, str(folder / "small.jsonl"))
     record = json.loads((folder / "out" / "curate.json").read_text())
     step = next(step for step in record["steps"] if step["stage"] == "difficulty")
-    assert set(step["reasons"]) == {"solved by big, small", "solved by small"}
+    assert set(step["reasons"]) == {"solved by big, small.jsonl", "solved by small.jsonl"}
     # The small one is right on the even.
     assert {int(row["answer"]) % 2 for row in rows_of(folder)} == {1}
     assert len(rows_of(folder)) == step["rows_out"] > 10
@@ -202,6 +202,7 @@ def test_what_students_solve_goes(folder):
 
 def test_no_row_left_is_said_and_nothing_is_written(folder):
     row = {"question": "q", "thinking_trajectories": ["t"], "attempt": "a", "status": "refused"}
+    row["tokens"] = 1
     (folder / "in.jsonl").write_text(json.dumps(row) + "\n")
     said = run(folder, *WITHOUT, "--length-column", "tokens", ok=False)
     assert "status refused 1" in said and "no row is left" in said
@@ -230,12 +231,18 @@ def test_questions_without_traces(folder, data_dir):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--length-column", "nothing"], "field `nothing`: is None, not a number of tokens"),
+        (
+            ["--length-column", "nothing"],
+            "--length-column nothing: the input has no such column; name one of its",
+        ),
         (["--length-column", "tokens", "--domains", "tokens"], "not the name of a domain"),
-        (["--length-column", "tokens", "--domains", "x"], "no column of the input has that name"),
+        (
+            ["--length-column", "tokens", "--domains", "x"],
+            "columns: correct, host, teacher, tokens",
+        ),
         (["--tokenizer", "."], "has no tokenizer.json"),
         (["--tokenizer", "no/model"], "--tokenizer no/model: cannot be had"),
-        (["--student", "nobody"], "no column of the input has that name"),
+        (["--student", "nobody"], "columns: correct, host, teacher, tokens"),
     ],
 )
 def test_errors_name_option_and_remedy(folder, options, said):

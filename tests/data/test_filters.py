@@ -48,7 +48,9 @@ def test_published_rows_have_good_form(data_dir):
 
 
 def test_status_and_completeness():
-    assert filters.status({"status": ["ok", "", "refused"]})["reason"] == ["", "", "status refused"]
+    found = filters.status({"status": ["ok", "", "refused", "verified"]})
+    assert found["reason"] == ["", "", "status refused", ""]
+    assert found["foreign"] == [False, False, False, True]
     batch = {"problem": ["", "field 'attempt' is empty; fill", ""], "thinking": ["t", "", " "]}
     reasons = filters.complete(batch)["reason"]
     assert [r.partition(":")[0] for r in reasons] == ["", "attempt unfit", "no trace"]

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from s1_plugin.data import rows as rows_module
-from s1_plugin.data.rows import InputError, load
+from s1_plugin.data.rows import InputError, labels, load
 
 
 def write(path, rows):
@@ -126,8 +126,35 @@ def test_errors_name_the_place(tmp_path, text, said):
 def test_sources_that_are_not_there(tmp_path, name, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.csv").write_text("x")
-    with pytest.raises(InputError, match=r"name a |convert"):
+    with pytest.raises(InputError, match=r"name a |convert|name the"):
         load([name], tmp_path)
+
+
+def test_labels_are_as_long_as_they_have_to_be(tmp_path):
+    paths = [str(tmp_path / name / "traces.jsonl") for name in ("one", "two")]
+    for path in paths:
+        (tmp_path / path).parent.mkdir()
+        (tmp_path / path).write_text('{"question": "q"}\n')
+    assert labels(paths[:1]) == ["traces.jsonl"]
+    assert labels(paths) == ["one/traces.jsonl", "two/traces.jsonl"]
+    assert labels(paths[:1], least=2) == ["one/traces.jsonl"]
+    assert labels([paths[0], "org/data", paths[0]]) == ["traces.jsonl", "org/data", "traces.jsonl"]
+    rows = load(paths, tmp_path)
+    assert rows.group(0, ["place"])["place"] == [
+        f"{n}/traces.jsonl, line 1" for n in ("one", "two")
+    ]
+
+
+def test_columns_that_came_with_the_questions(tmp_path):
+    line = {"question": "q", "thinking_trajectories": ["t"], "attempt": "a", "source": "aime"}
+    line |= {"metadata": '{"domain": "Geometry", "source": "x", "teacher": "y"}', "teacher": "R1"}
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({**line, "status": "ok"}) + "\n" + json.dumps(line) + "\n")
+    found = load([str(path)], tmp_path).group(0, ["other", "source_type"])
+    mine, others = map(json.loads, found["other"])
+    assert mine == {"domain": "Geometry", "source": "aime", "teacher": "R1"}
+    assert others == {"source": "aime", "teacher": "R1"}  # it may be anything
+    assert found["source_type"] == ["aime", "aime"]
 
 
 def test_a_file_that_is_no_parquet(tmp_path):

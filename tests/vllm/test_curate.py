@@ -35,8 +35,8 @@ def test_the_distributed_engine_gives_the_same_rows(data_dir, tmp_path):
     assert one == ray and one.count(b"\n") == 1000
     steps = json.loads((tmp_path / "ray" / "curate.json").read_text())["steps"]
     assert all(step["rows_in"] > 3 * GROUP for step in steps)  # four jobs or more, each
-    failed = curate("ray", "--engine", "ray", lengths="nothing", check=False)
-    assert "Error: in.jsonl, line 1, field `nothing`: is None" in failed.stderr
+    failed = curate("ray", "--engine", "ray", lengths="host", check=False)
+    assert "Error: in.jsonl, line 1, field `host`: is 'api.deepseek.com'" in failed.stderr
 
 
 def test_a_killed_worker_is_one_line(tmp_path, monkeypatch):
