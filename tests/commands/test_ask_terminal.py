@@ -2,6 +2,7 @@
 
 import os
 import pty
+import signal
 import sys
 from pathlib import Path
 
@@ -30,6 +31,7 @@ def test_thinking_streams_in_colour_and_ctrl_c_ends_it(slow):
     command += ["--waits", "99", "--temperature", "1"]
     child, terminal = pty.fork()
     if not child:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a job in the background ignores it
         os.execv(command[0], command)
     seen = b""
     try:
