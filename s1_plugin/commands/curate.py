@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -134,29 +135,47 @@ def curate(out: Path, parquet: bool, workers: int, engine: str, **asked: Any) ->
 
     folder = cache.folder("curate")
     request = curating.Asked(**asked)
-    runner = None
-    try:
-        runner = engines.Ray(workers) if engine == "ray" else engines.Local(workers)
-        found = curating.curate(request, folder, runner, show)
-    except (InputError, RuntimeError) as error:
-        raise click.ClickException(printable(str(error))) from None
-    except OSError as error:
-        raise click.ClickException(printable(f"{error}; {KEPT.format(folder)}")) from None
-    finally:
-        if runner is not None:
-            runner.close()
-    for note in found.notes:
-        say(note)
-    if not found.result.numbers:
-        raise click.ClickException(
-            "no row is left; the lines above say why they went, and nothing was written"
-        )
-    command = ["s1", *sys.argv[1:]]
-    try:
-        data = _write(found, request, command, out, parquet)
-    except OSError as error:
-        raise click.ClickException(f"{error}; make room, or name another folder with -o") from None
+    with _folder(out):
+        runner = None
+        try:
+            runner = engines.Ray(workers) if engine == "ray" else engines.Local(workers)
+            found = curating.curate(request, folder, runner, show)
+        except (InputError, RuntimeError) as error:
+            raise click.ClickException(printable(str(error))) from None
+        except OSError as error:
+            raise click.ClickException(printable(f"{error}; {KEPT.format(folder)}")) from None
+        finally:
+            if runner is not None:
+                runner.close()
+        for note in found.notes:
+            say(note)
+        if not found.result.numbers:
+            raise click.ClickException(
+                "no row is left; the lines above say why they went, and nothing was written"
+            )
+        try:
+            data = _write(found, request, ["s1", *sys.argv[1:]], out, parquet)
+        except OSError as error:
+            remedy = "make room, or name another folder with -o"
+            raise click.ClickException(f"{error}; {remedy}") from None
     say(f"{len(found.result.numbers):,} rows are in {data}; a draft of the data card beside it")
+
+
+@contextmanager
+def _folder(out: Path) -> Iterator[None]:
+    """Makes ``out`` before any work, so that a place where none can be is said at once; it goes
+    again if nothing came into it."""
+    new = not out.exists()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.ClickException(f"{error}; name another folder with -o") from None
+    try:
+        yield
+    finally:
+        if new:
+            with suppress(OSError):  # it is not empty
+                out.rmdir()
 
 
 def _write(found: Any, request: Any, command: list[str], out: Path, parquet: bool) -> Path:
@@ -165,19 +184,5 @@ def _write(found: Any, request: Any, command: list[str], out: Path, parquet: boo
     data = output.write(found, out, parquet)
     output.dropped(found, out)
     output.card(found, request, command, data)
-    shown = output.shown(command)
-    report.write(found, out, out.resolve().name, shown)
-    steps = [
-        {
-            "stage": step.name,
-            "rows_in": step.rows_in,
-            "rows_out": step.rows_out,
-            "reasons": step.reasons,
-            "examples": step.examples,
-            "said": step.said,
-        }
-        for step in found.result.steps
-    ]
-    record = {"command": shown, "input_sha256": found.rows.digest, "steps": steps}
-    (out / "curate.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    report.write(found, out, out.resolve().name, output.shown(command))
     return data

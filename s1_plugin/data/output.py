@@ -19,6 +19,15 @@ from s1_plugin.training.card import BESIDE, FILE_NAME, by_hand, signed
 
 #: Of an absolute path, alone or in `--out=/…` or `-o/…`: all but the name.
 _FOLDERS = re.compile(r"^(-\w|--[\w-]+=)?/(?:.*/)?(?=[^/]+/?$)")
+_PAPER = "[s1: Simple test-time scaling](https://arxiv.org/abs/2501.19393)"
+#: How rows were chosen, by the mode of selection.
+_CHOSEN = {
+    "s1": f"chosen as the paper {_PAPER} chooses s1K, by",
+    "random": f"drawn at random (an ablation of the paper {_PAPER}) by",
+    "longest": f"those with the longest thinking (an ablation of the paper {_PAPER}), chosen by",
+    "diverse": f"drawn evenly over domains (an ablation of the paper {_PAPER}) by",
+    "all": "all that the stages below let through, of",
+}
 _PLAIN = ("solution", "cot_type", "source_type", "metadata", "cot")
 
 
@@ -131,9 +140,9 @@ def _card(curated: Curated, asked: Asked, command: Sequence[str], data: Path) ->
         "",
         f"# {data.resolve().parent.name}",
         "",
-        f"{len(result.numbers):,} of {len(curated.rows):,} rows, chosen by s1-plugin as the paper "
-        "[s1: Simple test-time scaling](https://arxiv.org/abs/2501.19393) chooses s1K"
-        + (f" (selection: {asked.mode})." if asked.mode != "s1" else "."),
+        f"{len(result.numbers):,} of {len(curated.rows):,} "
+        f"{'rows' if curated.traced else 'questions without traces'}, {_CHOSEN[asked.mode]} "
+        "s1-plugin.",
         "",
         "TODO: licence and terms of use of the questions and of the teacher that wrote the traces, "
         "languages, what is in it that should not be.",
@@ -194,16 +203,28 @@ def _provenance(curated: Curated) -> list[str]:
     """What the rows say of the teachers that wrote them, and what their terms say."""
     found: Counter[tuple[str, str]] = Counter()
     for number in curated.result.numbers:
-        columns = json.loads(curated.rows.value(number, "other") or "{}")
+        columns = _told(curated.rows.value(number, "other"))
+        if not columns.get("teacher"):  # curated before
+            columns = _told(columns.get("provenance"))
         found[str(columns.get("teacher") or ""), str(columns.get("host") or "")] += 1
     lines = []
     for (teacher, host), n in found.most_common():
         if not teacher:
             lines.append(f"- {n:,} rows do not say who wrote the trace. TODO")
             continue
-        said = terms.sentence(terms.of(teacher, host), host)
-        lines.append(f"- {n:,} rows by {_cell(teacher)} at {_cell(host)}: {_cell(said)}")
+        said = terms.sentence(terms.of(teacher, host), host or "its host")
+        at = f" at {_cell(host)}" if host else ""
+        lines.append(f"- {n:,} rows by {_cell(teacher)}{at}: {_cell(said)}")
     return lines
+
+
+def _told(text: Any) -> dict[str, Any]:
+    """The JSON object in a column, or nothing."""
+    try:
+        found = json.loads(text or "{}")
+    except (TypeError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _cell(text: str) -> str:

@@ -1,8 +1,10 @@
-"""What curation did, as a page that needs nothing else (curate.html) and a figure (curate.png)."""
+"""What curation did: as a page that needs nothing else, a figure, and numbers for programs
+(curate.html, .png, .json)."""
 
 from __future__ import annotations
 
 import html
+import json
 from collections import Counter
 from collections.abc import Sequence
 from importlib.resources import files
@@ -22,15 +24,54 @@ td.bars { width: 40%; min-width: 8rem; text-align: left; }
 
 
 def write(curated: Curated, folder: Path, title: str, command: str) -> dict[str, Path]:
-    """Writes both files into ``folder``; returns their paths by "html" and "png"."""
-    paths = {kind: folder / f"curate.{kind}" for kind in ("html", "png")}
+    """Writes the three files into ``folder``; returns their paths by "html", "png" and "json"."""
+    paths = {kind: folder / f"curate.{kind}" for kind in ("html", "png", "json")}
     bins = histogram(
         curated.result.pool.get("trace_tokens", []), curated.result.columns.get("trace_tokens", [])
     )
     near = _near(curated)
     paths["html"].write_text(page(curated, title, command, bins, near), encoding="utf-8")
     _draw(curated, bins, [share for share, *_ in near], title, paths["png"])
+    told = json.dumps(numbers(curated, command, bins, near), indent=1)
+    paths["json"].write_text(told + "\n", encoding="utf-8")
     return paths
+
+
+def numbers(
+    curated: Curated,
+    command: str,
+    bins: list[tuple[int, int, int, int]],
+    near: list[tuple[float, str, str, str]],
+) -> dict[str, Any]:
+    """What page and figure show, for programs."""
+    result = curated.result
+    steps = [
+        {
+            "stage": step.name,
+            "rows_in": step.rows_in,
+            "rows_out": step.rows_out,
+            "reasons": step.reasons,
+            "examples": step.examples,
+            "said": step.said,
+        }
+        for step in result.steps
+    ]
+    pool = Counter(result.pool.get("domain", []))
+    chosen = Counter(result.columns.get("domain", []))
+    return {
+        "command": command,
+        "input_sha256": curated.rows.digest,
+        "steps": steps,
+        "domains": {name: {"before": pool[name], "chosen": chosen[name]} for name in sorted(pool)},
+        "thinking_tokens": [
+            {"from": low, "below": high, "before": before, "chosen": taken}
+            for low, high, before, taken in bins
+        ],
+        "nearest": [
+            {"shared": share, "benchmark": name, "question": ours, "benchmark_question": theirs}
+            for share, name, theirs, ours in near[:_NEAREST]
+        ],
+    }
 
 
 def histogram(pool: Sequence[int], chosen: Sequence[int]) -> list[tuple[int, int, int, int]]:
@@ -54,7 +95,7 @@ def _near(curated: Curated) -> list[tuple[float, str, str, str]]:
     questions = [curated.rows.value(n, "question") for n in curated.result.numbers]
     found = nearest(questions, curated.benchmarks)
     order = sorted(range(len(found)), key=lambda at: (-found[at][0], at))
-    return [(*found[at], questions[at]) for at in order if found[at][0] > 0]
+    return [(*found[at], questions[at]) for at in order]
 
 
 def page(
@@ -93,6 +134,7 @@ def page(
             f'<div class="q">{esc(theirs)}</div>',
         ]
         for share, name, theirs, ours in near[:_NEAREST]
+        if share > 0
     ]
     examples = [
         f"<li>{esc(s.name)}: {esc(text)}</li>" for s in result.steps for text in s.examples.values()
@@ -174,12 +216,14 @@ def _draw(
     names = ["input", *(step.name for step in steps)]
     counts = [steps[0].rows_in, *(step.rows_out for step in steps)]
     funnel.barh(names[::-1], counts[::-1], color=COLOURS[0])
-    funnel.set_title("rows", fontsize=9)
+    funnel.set_title("rows after each stage", fontsize=9)
     for at, count in enumerate(counts[::-1]):
         funnel.annotate(f" {count:,}", (count, at), va="center", fontsize=7)
     chosen = Counter(curated.result.columns.get("domain", [])).most_common(25)
     by_domain.barh(range(len(chosen))[::-1], [n for _, n in chosen], color=COLOURS[2])
     by_domain.set_yticks(range(len(chosen))[::-1], [n[:40] for n, _ in chosen], fontsize=6)
+    # Few bars stay thin.
+    by_domain.set_ylim(len(chosen) - 0.5 - max(len(chosen), 12), len(chosen) - 0.5)
     for label in by_domain.get_yticklabels():
         label.set_parse_math(False)
     by_domain.set_title("chosen rows by domain (25 most frequent)", fontsize=9)
@@ -192,11 +236,15 @@ def _draw(
             label=name,
             color=colour,
         ) if bins else None
-    by_length.set_title(f"share of rows by thinking tokens (steps of {width:,})", fontsize=9)
+    by_length.set_title(f"rows by thinking tokens (steps of {width:,})", fontsize=9)
+    by_length.set_xlabel("thinking tokens", fontsize=8)
+    by_length.set_ylabel("share of rows", fontsize=8)
     if bins:
         by_length.legend(fontsize=7, frameon=False)
-    near.hist(shares, bins=[i / 20 for i in range(21)], color=COLOURS[3])
-    near.set_title("chosen rows by 3-word runs shared with a benchmark question", fontsize=9)
+    near.hist(shares, bins=[i / 20 for i in range(21)], color=COLOURS[3], log=bool(shares))
+    near.set_title("chosen rows: what they share with a benchmark question", fontsize=9)
+    near.set_xlabel("share of their runs of 3 words, nearest question", fontsize=8)
+    near.set_ylabel("rows (log)", fontsize=8)
     for axes in (funnel, by_domain, by_length, near):
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=7)

@@ -187,7 +187,7 @@ def _summed(
         "row_tokens": _spread(tokens),
         "thinking_tokens": _spread(columns["thinking_tokens"][columns["thinking_tokens"] >= 0]),
         "context": context,
-        "over_context": int((tokens > context).sum()),
+        "over_context": int((tokens > context).sum()) if len(tokens) else None,
         "share_over_context": float((tokens > context).mean()) if len(tokens) else None,
         "looping": int(loops.sum()),
         "most_repeated": [
@@ -225,7 +225,9 @@ def _spread(values: Any) -> dict[str, float] | None:
 def _lines(data: Mapping[str, Any]) -> list[str]:
     rows, whole = data["rows"], data["with_a_whole_trace"]
 
-    def share(n: int, of: int) -> str:
+    def share(n: int | None, of: int) -> str:
+        if n is None:
+            return "not counted"
         return f"{n:,} ({n / of:.1%})" if of else f"{n:,}"
 
     def spread(found: Mapping[str, float] | None) -> str:

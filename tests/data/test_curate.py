@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections import Counter
 from html.parser import HTMLParser
 from importlib.util import find_spec
 
@@ -58,6 +59,12 @@ def test_what_it_writes(folder):
     assert json.loads(rows[0]["provenance"])["teacher"] == "deepseek-reasoner"
     card = (folder / "out" / "README.md").read_text(encoding="utf-8")
     assert "not compared with aime25" in card and "MIT" in card
+    assert "100 of 912 rows, chosen as the paper" in card
+    record = json.loads((folder / "out" / "curate.json").read_text())
+    domains = Counter(row["domain"] for row in rows)
+    assert {n: c["chosen"] for n, c in record["domains"].items() if c["chosen"]} == domains
+    assert sum(bin["chosen"] for bin in record["thinking_tokens"]) == 100
+    assert len(record["nearest"]) == 20 and record["nearest"][0]["shared"] > 0
     assert "| contamination |" in card
     record = json.loads((folder / "out" / "curate.json").read_text())
     assert [s["rows_out"] for s in record["steps"]][-1] == 100
@@ -139,6 +146,22 @@ def test_text_from_data_is_never_markup(folder):
     page.feed((folder / "out" / "curate.html").read_text())
     assert not page.found & {"script", "iframe", "svg", "b"}
     assert "<iframe>" not in (folder / "out" / "README.md").read_text()
+
+
+def test_curated_again_the_card_still_names_the_teacher(folder):
+    run(folder, *WITHOUT, "--length-column", "tokens")
+    (folder / "out" / "train.jsonl").replace(folder / "in.jsonl")
+    lengths = ("--length-column", "trace_tokens")
+    run(folder, *WITHOUT, *lengths, "--select", "longest", "--rows", "10", out="again")
+    card = (folder / "again" / "README.md").read_text(encoding="utf-8")
+    assert "10 rows by deepseek-reasoner at api.deepseek.com: " in card
+    assert "10 of 100 rows, those with the longest thinking (an ablation" in card
+
+
+def test_a_folder_that_cannot_be_is_said_before_any_work(folder):
+    (folder / "file").write_text("")
+    said = run(folder, *WITHOUT, "--length-column", "tokens", out="file/out", ok=False)
+    assert "name another folder with -o" in said and "→" not in said
 
 
 def test_parquet_and_modes(folder):

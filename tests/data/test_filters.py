@@ -39,6 +39,13 @@ def test_what_the_teacher_says_of_a_missing_image():
     assert form(thinking="I can't see the figure, but it says so.") == ""
 
 
+def test_refusals_in_words():
+    for said in ("I'm sorry, but I can't help with that.", "Sorry, I cannot do this."):
+        assert form(attempt=said) == "the teacher refuses in words"
+    assert form(attempt="I can't believe it: 5 is right. I'm sorry, but I can't say more.") == ""
+    assert form(attempt="I'm sorry for the long derivation. The answer is 5.") == ""
+
+
 def test_published_rows_have_good_form(data_dir):
     """s1K went through its authors' filter. Ours takes three rows more, and rightly: all three
     are about a figure that s1K does not have."""

@@ -87,6 +87,9 @@ def test_no_tokens_needs_no_tokenizer(data_dir, monkeypatch):
     found = json.loads(run(data_dir / "math500.jsonl", "--no-tokens", "--json"))
     assert found["rows"] == 500 and found["row_tokens"] is None
     assert found["contaminated"] == 500
+    assert found["over_context"] is None
+    said = run(data_dir / "math500.jsonl", "--no-tokens")
+    assert "rows over 32,768 tokens: not counted" in said
 
 
 def test_a_tokenizer_that_cannot_be_had(data_dir):
