@@ -19,6 +19,8 @@ _BINS = 24
 _STYLE = """
 .bar { display: inline-block; height: .8em; background: var(--s0); min-width: 1px; }
 td.bars { width: 40%; min-width: 8rem; text-align: left; }
+th.text { text-align: left; }
+@media (max-width: 40rem) { .bars { display: none; } }
 .q { white-space: pre-wrap; overflow-wrap: anywhere; }
 """
 
@@ -184,11 +186,19 @@ def _bar(share: float) -> str:
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
-    def cell(text: str) -> str:
-        kind = "bars" if text.startswith("<span class=bar") else "text"
-        return f"<td>{text}</td>" if text[:1].isdigit() else f"<td class={kind}>{text}</td>"
+    def kind(text: str) -> str:
+        if text[:1].isdigit():
+            return ""
+        return " class=bars" if text.startswith("<span class=bar") else " class=text"
 
-    top = "".join(f"<th>{html.escape(name)}</th>" for name in head)
+    def cell(text: str) -> str:
+        return f"<td{kind(text)}>{text}</td>"
+
+    first = rows[0] if rows else head
+    top = "".join(
+        f"<th{kind(below)}>{html.escape(name)}</th>"
+        for name, below in zip(head, first, strict=True)
+    )
     body = "".join(f"<tr>{''.join(map(cell, row))}</tr>" for row in rows)
     return (
         f"<div class=scroll><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
