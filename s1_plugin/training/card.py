@@ -88,7 +88,7 @@ def render(record: Mapping[str, Any]) -> str:
         *_front_matter(cfg, [name for name in names if name]),
         f"# {cfg.get('hub_model_id') or _title(Path(out))}",
         "",
-        f"`{cfg.get('base_model')}`, trained on reasoning traces with "
+        f"`{_shown(str(cfg.get('base_model')))}`, trained on reasoning traces with "
         "[s1-plugin](https://arxiv.org/abs/2501.19393) and axolotl: it thinks before it answers, "
         "and its thinking can be capped or prolonged (budget forcing).",
         "",
@@ -121,7 +121,7 @@ def render(record: Mapping[str, Any]) -> str:
         "Without forcing, with a cap on the thinking, and with Waits:",
         "",
         "```bash",
-        *_commands(cfg, out),
+        *_commands(cfg, str(cfg.get("hub_model_id") or _shown(out))),
         "```",
         "",
         "TODO: accuracies with standard error, number of questions, mean thinking tokens. AIME has "
@@ -145,6 +145,12 @@ def render(record: Mapping[str, Any]) -> str:
 def _title(folder: Path) -> str:
     """``s1-7b`` of ``outputs/s1-7b/model``; nobody needs to know where that folder is."""
     return folder.resolve().parent.name if folder.name == "model" else folder.resolve().name
+
+
+def _shown(place: str) -> str:
+    """A folder as readers may see it: as the config has it, or the end of an absolute path."""
+    path = Path(place)
+    return "/".join(path.parts[-2:]) if path.is_absolute() else place
 
 
 def _front_matter(cfg: Mapping[str, Any], datasets: list[str]) -> list[str]:
@@ -185,7 +191,8 @@ def _results(record: Mapping[str, Any]) -> list[str]:
 def _commands(cfg: Mapping[str, Any], out: str) -> list[str]:
     block = cfg.get("s1") or {}
     asked = block.get("evaluate") or {}
-    tasks = asked.get("tasks") or cfg.get("lm_eval_tasks") or ["s1_aime", "s1_math500"]
+    usual = ["s1_nano"] if block.get("nano") else ["s1_aime", "s1_math500"]
+    tasks = asked.get("tasks") or cfg.get("lm_eval_tasks") or usual
     arguments = evaluate.model_args(cfg, out, asked.get("model_args") or {})
     budgets: tuple[dict[str, Any], ...] = (
         {},

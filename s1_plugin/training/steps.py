@@ -44,7 +44,15 @@ def use_whole_epochs(cfg: Any, trainer: Any) -> None:
     args.max_steps = -1
     if cfg.warmup_steps is None and cfg.warmup_ratio:
         args.warmup_steps = float(cfg.warmup_ratio)  # below 1, a share of all steps
+    warm = args.get_warmup_steps(whole)
     say(
         f"{whole:,} steps of {math.prod(batch)} rows: {args.num_train_epochs:g} epochs of "
-        f"{rows:,} rows; {args.get_warmup_steps(whole):,} of them warm up"
+        f"{rows:,} rows; {warm:,} of them warm up"
     )
+    if 2 * warm > whole:
+        say(
+            f"warning: {warm:,} of {whole:,} steps warm up, so the learning rate "
+            + ("never reaches" if warm >= whole else "hardly reaches")
+            + " what the config says; raise num_epochs, or give warmup_ratio: 0.05 instead of "
+            "warmup_steps"
+        )

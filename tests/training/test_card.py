@@ -79,6 +79,22 @@ def test_its_commands_are_those_of_lm_eval():
     assert "--gen_kwargs" not in found[0] and "thinking_n_ignore" in found[2][-4]
 
 
+def test_it_tells_nobody_where_the_folders_of_this_machine_are():
+    record = copy.deepcopy(RECORD)
+    record["config"] |= {"output_dir": "/home/me/s1/model", "base_model": "/data/models/qwen"}
+    text = card.render(record)
+    assert "/home" not in text and "/data" not in text
+    assert '"pretrained": "s1/model"' in text and "`models/qwen`" in text
+
+
+def test_the_nano_model_is_evaluated_on_its_own_task():
+    record = copy.deepcopy(RECORD)
+    del record["config"]["lm_eval_tasks"]  # axolotl keeps it for its own plugin only
+    record["config"]["s1"] = {"nano": {"folder": "outputs/nano"}}
+    for command in commands(card.render(record)):
+        assert dict(pairwise(command))["--tasks"] == "s1_nano"
+
+
 def test_an_adapter_is_told_as_one():
     record = copy.deepcopy(RECORD)
     record["config"] |= {"adapter": "lora", "lora_r": 16}

@@ -49,3 +49,15 @@ def test_steps_of_the_config_stay_and_are_compared_with_its_epochs(tmp_path, cap
     trainer.train_dataset = range(59_029)
     steps.use_whole_epochs(Config(max_steps=315), trainer)
     assert "ends the training after 0.09 epochs of 59,029 rows" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("warm", "said"), [(15, ""), (40, "hardly reaches"), (60, "never reaches")]
+)
+def test_a_run_that_only_warms_up_is_told(tmp_path, capsys, warm, said):
+    trainer = Trainer(160, tmp_path)  # 50 steps
+    trainer.args.warmup_steps = warm
+    steps.use_whole_epochs(Config(warmup_steps=warm), trainer)
+    printed = capsys.readouterr().err
+    assert "50 steps of 16 rows" in printed and said in printed
+    assert ("warning" in printed) == bool(said)
