@@ -208,7 +208,8 @@ def _given_domain(column: str, batch: Batch) -> dict[str, list[str]]:
 def _domains(found: Found) -> Outcome:
     names = list(found["domain"])
     none = names.count(domains.NONE)
-    said = [f"{len(set(names))} domains"]
+    kinds = len(set(names))
+    said = [f"{kinds} domain{'s' * (kinds != 1)}"]
     if "told" in found.columns and (untold := len(found) - sum(found["told"])):
         if untold == len(found):
             raise InputError(
