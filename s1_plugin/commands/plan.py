@@ -7,9 +7,12 @@ import json
 import os
 from contextlib import redirect_stderr
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from s1_plugin.plan.run import Plan
 
 
 @click.command()
@@ -62,11 +65,13 @@ def plan(
     Exit status 1 where training would not go through: it does not fit into a GPU's memory, rows
     stop it, or it refuses the number of GPUs. Else 0, warnings or not.
     """
+    from s1_plugin.plan import report
+
     found = _plan(config, gpus, gpu_type, file, rate, constants)
     if as_json:
-        click.echo(json.dumps(found.as_json(), ensure_ascii=False, indent=2))
+        click.echo(json.dumps(report.as_json(found), ensure_ascii=False, indent=2))
     else:
-        for line in found.lines():
+        for line in report.lines(found):
             colour = "yellow" if line.startswith("warning") else None
             click.echo(click.style(line, fg=colour) if colour else line)
     if found.fails:
@@ -80,7 +85,7 @@ def _plan(
     file: Path | None,
     rate: float | None,
     constants: Path | None,
-) -> Any:
+) -> Plan:
     """The plan.
 
     Raises:
@@ -91,8 +96,8 @@ def _plan(
     from s1_plugin.config import parse
     from s1_plugin.plan import checks, paper, recipe
     from s1_plugin.plan.hardware import GPUS
-    from s1_plugin.plan.report import Plan
     from s1_plugin.plan.roofline import Constants
+    from s1_plugin.plan.run import Plan
     from s1_plugin.training import precision
 
     try:

@@ -10,7 +10,7 @@ import yaml
 from s1_plugin.plan import lengths, paper, recipe, roofline
 from s1_plugin.plan.hardware import GPUS, Gpu
 from s1_plugin.plan.recipe import Recipe
-from s1_plugin.plan.report import Plan
+from s1_plugin.plan.run import Plan
 
 TEXT = (Path(__file__).parents[2] / "docs" / "plan.md").read_text(encoding="utf-8")
 S1K = tuple(paper.s1k())
