@@ -82,6 +82,13 @@ def any_trace(rows: Rows) -> bool:
     )
 
 
+def _sampled(rows: Rows) -> bool:
+    """Whether `s1 distill --samples` asked a question more than once."""
+    groups = range((len(rows) + GROUP - 1) // GROUP)
+    others = (other for g in groups for other in rows.group(g, ("other",))["other"])
+    return any(json.loads(other or "{}").get("sample") for other in others)
+
+
 def _stages(
     asked: Asked,
     rows: Rows,
@@ -93,7 +100,10 @@ def _stages(
     notes: list[str],
 ) -> list[Stage]:
     found = [stages.status(), stages.complete()] if traced else []
-    found += [stages.form(patterns), stages.copies()]
+    found.append(stages.form(patterns))
+    if _sampled(rows):
+        found.append(stages.samples())
+    found.append(stages.copies())
     if against:
         found.append(stages.contamination(against))
     if asked.students:

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
+from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,47 @@ def form(patterns: Sequence[Mapping[str, Any]]) -> Stage:
         (_ME, *_FILTERS),
         reads=tuple(sorted({"question", *(column for p in patterns for column in p["in"])})),
         measure=partial(filters.form, patterns),
+    )
+
+
+def _sampled(batch: Batch) -> dict[str, list[Any]]:
+    """Of each row: which question it answers, whether rightly (None: not known), and how long it
+    thinks."""
+    texts = zip(batch["attempt"], batch["answer"], batch["solution"], strict=True)
+    gold = [(attempt, difficulty.gold(answer, solution)) for attempt, answer, solution in texts]
+    return {
+        "question": [sha256(text.encode()).hexdigest() for text in batch["question"]],
+        "right": [None if true is None else difficulty.right(one, true) for one, true in gold],
+        "thinking": [len(text) for text in batch["thinking"]],
+    }
+
+
+def _best(found: Found) -> Outcome:
+    right = found["right"]
+    groups: dict[str, list[int]] = {}
+    for at, question in enumerate(found["question"]):
+        groups.setdefault(question, []).append(at)
+    reasons, several, rightly = [""] * len(found), 0, 0
+    for rows in groups.values():
+        # A right one before a wrong one, a long one before a short one, the first of equals.
+        kept = max(rows, key=lambda at: (bool(right[at]), found["thinking"][at], -at))
+        several += len(rows) > 1
+        rightly += len(rows) > 1 and bool(right[kept])
+        for at in rows:
+            if at != kept:
+                reasons[at] = f"other sample: {found.text(kept, 'place')} stays"
+    said = f"{several} questions have several samples; the one that stays is right in {rightly}"
+    return Outcome(reasons, said=[said])
+
+
+def samples() -> Stage:
+    return Stage(
+        "samples",
+        _best,
+        {},
+        (_ME, *_GRADING),
+        reads=("question", "thinking", "attempt", "answer", "solution"),
+        measure=_sampled,
     )
 
 

@@ -223,6 +223,34 @@ def test_what_students_solve_goes(folder):
     assert names.index("contamination") < names.index("difficulty")
 
 
+def test_the_best_sample_of_a_question_stays(folder):
+    pytest.importorskip("math_verify")
+
+    def sample(question, n, thinking, attempt):
+        return {
+            "question": question, "thinking_trajectories": [thinking], "attempt": attempt,
+            "answer": "7", "sample": n, "status": "ok", "tokens": 1,
+        }  # fmt: skip
+
+    rows = [
+        sample("How many days?", 0, "so very, very long", "Answer: 6"),
+        sample("How many days?", 1, "short", "Answer: 7"),
+        sample("How many days?", 2, "longer", "\\boxed{7}"),
+        sample("How many dwarfs?", 0, "short", "Answer: 8"),
+        sample("How many dwarfs?", 1, "longer", "Answer: 9"),
+        sample("How many seas?", 0, "x", "Answer: 1"),
+    ]
+    (folder / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said = run(folder, *WITHOUT, "--length-column", "tokens", "--select", "all")
+    assert [row["thinking_trajectories"] for row in rows_of(folder)] == [
+        ["longer"], ["longer"], ["x"],
+    ]  # fmt: skip
+    assert "other sample 3" in said
+    assert "2 questions have several samples; the one that stays is right in 1" in said
+    dropped = (folder / "out" / "dropped.jsonl").read_text()
+    assert "other sample: in.jsonl, line 3 stays" in dropped
+
+
 def test_no_row_left_is_said_and_nothing_is_written(folder):
     row = {"question": "q", "thinking_trajectories": ["t"], "attempt": "a", "status": "refused"}
     row["tokens"] = 1

@@ -63,6 +63,7 @@ def used(function):
         stages.status(),
         stages.complete(),
         stages.form([]),
+        stages.samples(),
         stages.copies(),
         stages.contamination([]),
         stages.hard([]),
