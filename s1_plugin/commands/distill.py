@@ -6,17 +6,11 @@ import asyncio
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-
-if TYPE_CHECKING:
-    from s1_plugin.data.distill import Settings
-    from s1_plugin.data.ledger import Contents
-    from s1_plugin.data.questions import Question, Questions
 
 #: What is asked of the teacher, and the file for it: what is no trace is kept apart.
 _FILES = {"solution": "traces.jsonl", "domain": "domains.jsonl"}
@@ -65,8 +59,8 @@ def _object(ctx: click.Context, option: click.Parameter, text: str) -> dict[str,
 @click.option(
     "--key-env",
     metavar="NAME",
-    help="The environment variable with the key. Not given: DEEPSEEK_API_KEY or GEMINI_API_KEY at "
-    "their hosts, else OPENAI_API_KEY.",
+    help="The environment variable with the key. Not given: DEEPSEEK_API_KEY, GEMINI_API_KEY or "
+    "OPENAI_API_KEY at their own hosts; no other host gets a key.",
 )
 @click.option(
     "--format",
@@ -184,7 +178,7 @@ def distill(questions: str, out: Path, dry_run: bool, **options: Any) -> None:
 
 async def _distill(source: str, out: Path, dry_run: bool, options: dict[str, Any]) -> int:
     from s1_plugin.console import say
-    from s1_plugin.data import cost, domains, teacher_card, terms
+    from s1_plugin.data import accounts, cost, domains, teacher_card, terms
     from s1_plugin.data import distill as run
     from s1_plugin.data.ledger import Contents, Ledger
     from s1_plugin.data.questions import Questions
@@ -223,31 +217,32 @@ async def _distill(source: str, out: Path, dry_run: bool, options: dict[str, Any
     path = out / _FILES[options["ask"]]
     say(terms.sentence(terms.of(teacher.name, teacher.host), teacher.host))
     if dry_run:
-        _forecast(asking, teacher.name, settings, Contents(path), options["tokenizer"])
+        accounts.before(asking, teacher.name, settings, Contents(path), options["tokenizer"])
         return 0
     if not local:
         teacher.check_key()
+        say(teacher.key_said())
     ledger = Ledger(path)
     try:
-        left, prompt, reply, total = _forecast(
+        plan = accounts.before(
             asking, teacher.name, settings, ledger.contents, options["tokenizer"]
         )
-        if not left:
+        if not plan.left:
             say(f"{path}: every question is there; nothing to ask")
             return 0
         if not domain:  # names of domains are no data set
             teacher_card.write(ledger, source, (teacher.name, teacher.host))
         async with teacher:
-            going = run.Run(teacher, ledger, settings, (prompt, reply))
+            going = run.Run(teacher, ledger, settings, (plan.prompt, plan.reply))
             todo = run.jobs(asking, teacher.name, settings, ledger.contents.done)
             try:
-                counts = await going.over(todo, total, total - left)
+                counts = await going.over(todo, plan.total, plan.total - plan.left)
             finally:
-                _summary(going, path)
-        return int(going.held > 0 or counts.stopped)
+                accounts.after(going, path)
+        return int(bool(going.held) or counts.stopped or not counts.wanted)
     finally:
         await ledger.close()
-        if not domain:
+        if not (domain or ledger.broken):  # the disk takes no card either
             teacher_card.write(ledger, source, (teacher.name, teacher.host))
 
 
@@ -282,12 +277,11 @@ def _teacher(options: dict[str, Any], fmt: str, local: bool) -> Any:
             raise ValueError(
                 "--format writes the prompt itself: name the model's --tokenizer (folder or hub id)"
             )
-        from transformers import AutoTokenizer
-
+        from s1_plugin.data.cost import load_tokenizer
         from s1_plugin.data.offline import prompt_ids
         from s1_plugin.encoding import TextEncoder
 
-        encoder = TextEncoder(AutoTokenizer.from_pretrained(options["tokenizer"]))
+        encoder = TextEncoder(load_tokenizer(options["tokenizer"]))
         how = {
             "fmt": get_format(fmt),
             "prompt": lambda text: prompt_ids(encoder, text, get_format(fmt)),
@@ -300,84 +294,3 @@ def _teacher(options: dict[str, Any], fmt: str, local: bool) -> Any:
         stall=options["stall"],
         **how,
     )
-
-
-def _forecast(
-    asking: Questions, teacher: str, settings: Settings, contents: Contents, tokenizer: str | None
-) -> tuple[int, float, float, int]:
-    """Says what is left to do and what it will cost; returns rows left, tokens of a prompt and of a
-    reply, and rows in all."""
-    from s1_plugin.console import say
-    from s1_plugin.data import cost
-    from s1_plugin.data import distill as run
-
-    count, how = cost.counter(tokenizer)
-    total = left = 0
-    prompts = 0.0
-    given = 0
-
-    def counted() -> Iterator[Question]:
-        nonlocal given
-        for given, question in enumerate(asking, 1):  # noqa: B007
-            yield question
-
-    for job in run.jobs(counted(), teacher, settings):
-        total += 1
-        if job.key not in contents.done:
-            left += 1
-            prompts += count(settings.prompt(job.question.text))
-    twice = given * settings.samples - total
-    reply, whence = run.expected_tokens(settings, contents)
-    replies = left * reply
-    say(
-        f"{given:,} questions × {settings.samples} samples"
-        + (f", {twice:,} rows left out as the same question stands there before" if twice else "")
-        + f": {total - left:,} are there, {left:,} to ask of {teacher}"
-    )
-    if left:
-        price = cost.money(settings.prices.dollars(prompts, replies))
-        minutes = (prompts + replies) / (settings.tokens_per_minute or 1)
-        say(
-            f"about {prompts:,.0f} tokens of prompts ({how}) and {replies:,.0f} of replies "
-            f"({reply:,.0f} each: {whence}): {price}"
-            + (" (--price-in, --price-out)" if settings.prices.prompt is None else "")
-            + (f"; {minutes:,.0f} minutes at that rate" if settings.tokens_per_minute else "")
-        )
-    return left, prompts / max(left, 1), reply, total
-
-
-def _summary(going: Any, path: Path) -> None:
-    from s1_plugin.console import say
-    from s1_plugin.data import cost
-
-    counts, prices = going.counts, going.settings.prices
-    statuses = ", ".join(f"{n:,} {status}" for status, n in counts.statuses.most_common())
-    spent = prices.dollars(counts.prompt_tokens, counts.completion_tokens)
-    paid = going.paid()
-    in_all = prices.dollars(paid["prompt_tokens"], paid["completion_tokens"])
-    say(
-        f"{path}: {counts.rows:,} rows written ({statuses or 'none'}); "
-        f"{counts.prompt_tokens:,} tokens of prompts and {counts.completion_tokens:,} of replies"
-        + (f": {cost.money(spent)}" if spent is not None else "")
-    )
-    if paid["rows"] > counts.rows:
-        say(
-            f"with earlier runs {paid['rows']:,} rows, {paid['prompt_tokens']:,} tokens of prompts "
-            f"and {paid['completion_tokens']:,} of replies"
-            + (f": {cost.money(in_all)}" if in_all is not None else "")
-        )
-    if counts.failures:
-        kinds = ", ".join(f"{n:,} × {kind}" for kind, n in counts.failures.most_common(8))
-        say(f"asked again {counts.failures.total():,} times: {kinds}")
-    if counts.lost:
-        say(
-            f"{counts.lost:,} attempts broke off after something had come: the teacher may have "
-            "charged for them, which is not in the sum"
-        )
-    if counts.rows and not counts.completion_tokens:
-        say("the server tells no token counts, so nothing can be said about the cost")
-    if going.held:
-        say(
-            f"{going.held:,} questions failed and are not in the ledger, as nothing was answered "
-            "after them; the same command asks them again"
-        )

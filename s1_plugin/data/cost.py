@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+from s1_plugin.data.questions import first_line
 
 #: Mean of a row of s1K: 4.7 million tokens in 1,000 rows (https://arxiv.org/abs/2501.19393, its
 #: training set). R1 writes longer traces than the Gemini model of that set.
@@ -36,7 +39,22 @@ def counter(tokenizer: str | None) -> tuple[Callable[[str], float], str]:
             lambda text: len(text) / _CHARACTERS_PER_TOKEN,
             f"guessed at {_CHARACTERS_PER_TOKEN} characters each; --tokenizer counts them",
         )
+    loaded = load_tokenizer(tokenizer)
+    return lambda text: float(len(loaded(text)["input_ids"])), f"counted with {tokenizer}"
+
+
+def load_tokenizer(name: str) -> Any:
+    """The one of ``--tokenizer``.
+
+    Raises:
+        ValueError: if it cannot be had.
+    """
     from transformers import AutoTokenizer
 
-    loaded = AutoTokenizer.from_pretrained(tokenizer)
-    return lambda text: float(len(loaded(text)["input_ids"])), f"counted with {tokenizer}"
+    try:
+        return AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise ValueError(
+            f"--tokenizer {name}: cannot be had ({first_line(error)}); name a folder with a "
+            "tokenizer, or the hub id of a model that you can reach"
+        ) from None

@@ -9,7 +9,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -20,11 +20,13 @@ from tqdm import tqdm
 from s1_plugin import __version__
 from s1_plugin.console import say
 from s1_plugin.data.cost import EXPECTED_TOKENS, Prices, money
+from s1_plugin.data.failures import Busy, Free
 from s1_plugin.data.ledger import Contents, Ledger, LedgerError
 from s1_plugin.data.limits import Breaker, Hopeless, Pace, pause
 from s1_plugin.data.questions import Question
+from s1_plugin.data.reasons import Reasons
 from s1_plugin.data.replies import Reply
-from s1_plugin.data.teachers import Asked, Busy, Teacher
+from s1_plugin.data.teachers import Asked, Teacher
 from s1_plugin.forcing.http import Refused, Unavailable
 
 #: Seconds between two looks at the bar, and kinds of failure that are said as they come.
@@ -81,11 +83,14 @@ def jobs(
 
 @dataclass
 class Counts:
-    """What came of a run. ``lost`` are attempts that broke off after something had come: they may
-    have been paid, and no ledger knows what for."""
+    """What came of a run. ``lost`` are attempts that broke off, or that nothing came for: they may
+    have been paid, and no ledger knows what for. ``reasons`` are those of rows that nobody wanted.
+    """
 
     statuses: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
+    reasons: Reasons = field(default_factory=Reasons)
+    wanted: int = 0
     lost: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -123,6 +128,11 @@ class Run:
         self._refused: set[str] = set()  # keys of those that no retry would help
         self._stopping = asyncio.Event()
         self._failed: Exception | None = None
+        # By a run before, asked in the same way, or since.
+        group = (teacher.name, teacher.host, settings.parameters)
+        self._before = self._answered = any(
+            key[:3] == group and key[3] != "error" for key in ledger.contents.tally
+        )
 
     async def over(self, todo: Iterator[Job], total: int, before: int) -> Counts:
         """Asks everything; ``before`` of ``total`` rows were there already.
@@ -152,7 +162,7 @@ class Run:
                     raise self._failed
                 if self.counts.rows:  # the teacher works: it was these questions
                     await self._write_held()
-                elif self._answered_before():
+                elif self._before:
                     await self._write_held(self._refused)
             finally:
                 for worker in workers:
@@ -165,9 +175,9 @@ class Run:
         return self.counts
 
     @property
-    def held(self) -> int:
-        """Questions that failed for good and are not in the ledger."""
-        return len(self._held)
+    def held(self) -> Sequence[Mapping[str, Any]]:
+        """Rows of questions that failed for good and are not in the ledger."""
+        return self._held
 
     def paid(self) -> Counter[str]:
         """Rows and tokens of this job, earlier runs' too."""
@@ -208,8 +218,10 @@ class Run:
         else:
             await self._write(row)
             await self._write_held()
-        wanted = status == "no_thinking" and self.settings.no_thinking
-        self._breaker.ended("ok" if wanted else status, reason)
+        self._breaker.ended("ok" if self._wanted(status) else status, reason)
+
+    def _wanted(self, status: str) -> bool:
+        return status == "ok" or (status == "no_thinking" and self.settings.no_thinking)
 
     async def _write_held(self, keys: Container[str] | None = None) -> None:
         """Writes those of ``keys``, or all."""
@@ -218,15 +230,14 @@ class Run:
         for row in held:
             await self._write(row)
 
-    def _answered_before(self) -> bool:
-        """Whether the teacher answered in an earlier run, asked in the same way."""
-        group = (self.teacher.name, self.teacher.host, self.settings.parameters, "ok")
-        return group in self.ledger.contents.tally
-
     async def _write(self, row: dict[str, Any]) -> None:
         await self.ledger.add(row)
         counts = self.counts
         counts.statuses[row["status"]] += 1
+        if self._wanted(row["status"]):
+            counts.wanted += 1
+        else:
+            counts.reasons.add(row["status"], row["reason"])
         counts.prompt_tokens += row["prompt_tokens"]
         counts.completion_tokens += row["completion_tokens"]
         self._bar.update()
@@ -251,7 +262,8 @@ class Run:
                 reply = await self._attempt(asked)
             except Refused as refusal:
                 status = "refused" if refusal.status == 451 else "error"
-                self._refused.add(job.key)
+                if refusal.status != 403:  # that may be the key's fault after all
+                    self._refused.add(job.key)
                 return self._row(job, began, attempts, status, str(refusal))
             except Unavailable as failure:
                 if isinstance(failure, Busy):  # no failure of the question's
@@ -285,6 +297,7 @@ class Run:
         expected = self._expected[0] + self._mean()
         while left := self._pace.wait(expected):
             await self._sleep(min(left, 1.0))
+        taken = self._pace.take(expected)
         heard = 0
 
         def hear() -> None:
@@ -293,27 +306,32 @@ class Run:
             self._breaker.alive()
 
         try:
-            reply = await asyncio.wait_for(self.teacher.ask(asked, hear), self.settings.timeout)
-        except asyncio.TimeoutError:
-            why = f"no whole reply within --timeout {self.settings.timeout:g} s"
-            self._lost(heard, why)
-            raise Unavailable(why) from None
-        except Refused:
-            self.counts.lost += bool(heard)
+            reply = await self._ask(asked, hear)
+        except (Refused, Unavailable) as failure:
+            if not heard and isinstance(failure, (Refused, Free)):
+                self._pace.settle(taken, 0)
+            else:
+                # Whoever hangs up on a server that thinks may be charged for what it thought.
+                self.counts.lost += 1
+                if isinstance(failure, Unavailable):
+                    self._breaker.lost(str(failure))
             raise
-        except Unavailable as failure:
-            if not heard:  # nothing was generated
-                self._pace.settle(expected, 0)
-            self._lost(heard, str(failure))
-            raise
+        self._answered = True
         self._breaker.whole()
-        self._pace.settle(expected, reply.prompt_tokens + reply.completion_tokens or expected)
+        self._pace.settle(taken, reply.prompt_tokens + reply.completion_tokens or expected)
         return reply
 
-    def _lost(self, heard: int, why: str) -> None:
-        if heard:
-            self.counts.lost += 1
-            self._breaker.lost(why)
+    async def _ask(self, asked: Asked, hear: Callable[[], None]) -> Reply:
+        try:
+            return await asyncio.wait_for(self.teacher.ask(asked, hear), self.settings.timeout)
+        except asyncio.TimeoutError:
+            raise Unavailable(
+                f"no whole reply within --timeout {self.settings.timeout:g} s"
+            ) from None
+        except Hopeless as stop:
+            if stop.but is not None and self._answered:
+                raise stop.but from None
+            raise
 
     async def _sleep(self, seconds: float) -> None:
         with suppress(asyncio.TimeoutError):
@@ -402,6 +420,12 @@ class Run:
 
 def expected_tokens(settings: Settings, contents: Contents) -> tuple[float, str]:
     """Tokens of a reply, and where that number comes from."""
+    tokens, whence = _expected(settings, contents)
+    most = settings.asked.max_tokens
+    return (tokens, whence) if tokens <= most else (most, "--max-tokens")
+
+
+def _expected(settings: Settings, contents: Contents) -> tuple[float, str]:
     if settings.expected_tokens is not None:
         return settings.expected_tokens, "--expect-tokens"
     paid = [

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from s1_plugin.console import say
+from s1_plugin.data.questions import Question
 
 #: Numbers of a row that are added up over all of them.
 SUMMED = ("prompt_tokens", "completion_tokens")
@@ -29,7 +30,7 @@ class Contents:
     """What the ledger at ``path`` holds, without its texts.
 
     Attributes:
-        done: keys of all rows.
+        done: keys of all rows, with `along` of what went along with their questions.
         tally: rows and tokens by (teacher, host, parameters, status).
 
     Raises:
@@ -37,13 +38,14 @@ class Contents:
     """
 
     def __init__(self, path: Path) -> None:
-        self.done: set[str] = set()
+        self.path = path
+        self.done: dict[str, int] = {}
         self.tally: dict[tuple[str, str, str, str], Counter[str]] = {}
         for _, row in rows(path) if path.exists() else ():
             self.count(row)
 
     def count(self, row: Mapping[str, Any]) -> None:
-        self.done.add(row["key"])
+        self.done[row["key"]] = along(row)
         group = (row["teacher"], row["host"], row["parameters"], row["status"])
         counter = self.tally.setdefault(group, Counter())
         counter["rows"] += 1
@@ -57,6 +59,13 @@ class Contents:
             if group[:3] == (teacher, host, parameters):
                 found.update(counter)
         return found
+
+
+def along(columns: Mapping[str, Any]) -> int:
+    """Another number, within this process, for another answer or other column of a question; where
+    it comes from, its id, does not count."""
+    names = [name for name in Question._fields if name not in ("text", "id")]
+    return hash(tuple(str(columns.get(name) or "") for name in names))
 
 
 class Ledger:
@@ -104,8 +113,15 @@ class Ledger:
         self._pending.append(line + b"\n")
         self._asked += 1
         ticket = self._asked
-        await asyncio.shield(self._commit(ticket))
+        commit = asyncio.ensure_future(self._commit(ticket))
+        commit.add_done_callback(_looked_at)
+        await asyncio.shield(commit)
         self.contents.count(row)
+
+    @property
+    def broken(self) -> bool:
+        """Whether the disk took something no more."""
+        return self._broken is not None
 
     async def close(self) -> None:
         """Writes what is pending, and unlocks the file."""
@@ -197,6 +213,12 @@ def rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     "question is then asked again), or name another --out"
                 ) from None
             yield number, row
+
+
+def _looked_at(commit: asyncio.Future[None]) -> None:
+    """Or asyncio complains about the error of each that was cancelled while it wrote."""
+    if not commit.cancelled():
+        commit.exception()
 
 
 def _sync_folder(folder: Path) -> None:

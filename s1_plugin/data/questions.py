@@ -4,10 +4,12 @@ memory stays flat."""
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from s1_plugin.console import printable
 from s1_plugin.evaluation.jsonl import RowError
 from s1_plugin.evaluation.jsonl import rows as jsonl_rows
 
@@ -16,9 +18,10 @@ _KEPT = ("id", "solution", "answer", "cot_type", "source_type")
 
 
 class Question(NamedTuple):
-    """A question and what came with it, "" where nothing did.
+    """A question, without white space around it, and what came with it, "" where nothing did.
 
-    ``metadata`` is the column of that name, or the JSON of all columns that are not named here.
+    ``metadata`` is the column of that name where it is a text and the only one that is not named
+    here, else the JSON of an object with all of those.
     """
 
     text: str
@@ -49,6 +52,8 @@ class Questions:
         if path.is_file():
             if path.suffix not in (".jsonl", ".parquet"):
                 raise ValueError(f"{source}: is no .jsonl and no .parquet file; convert it to one")
+        elif path.is_dir():
+            raise ValueError(f"{source}: is a folder; name the .jsonl or .parquet file in it")
         elif path.exists() or path.suffix in (".jsonl", ".parquet") or source.count("/") != 1:
             raise ValueError(
                 f"{source}: no such file; name a .jsonl or .parquet file, or a data set of the hub "
@@ -83,7 +88,7 @@ class Questions:
                 f"{where}: field {self.field!r} {what} (the row has {sorted(row)}); fill it in, or "
                 "name the right column with --question-field"
             )
-        rest = {n: v for n, v in row.items() if n != self.field and v is not None}
+        rest = {n: v for n, v in row.items() if n != self.field and not _missing(v)}
         if "source_type" not in rest and "source" in rest:
             rest["source_type"] = rest.pop("source")
         kept = {name: str(rest.pop(name)) for name in _KEPT if name in rest}
@@ -91,8 +96,9 @@ class Questions:
         if not rest:
             metadata = ""
         elif len(rest) > 1 or not isinstance(metadata, str):
-            metadata = json.dumps(rest, ensure_ascii=False, default=str)
-        question = Question(text, **kept, metadata=metadata)
+            found = metadata if isinstance(metadata, dict) and len(rest) == 1 else rest
+            metadata = json.dumps(_finite(found), ensure_ascii=False, default=str)
+        question = Question(text.strip(), **kept, metadata=metadata)
         try:
             "".join(question).encode()
         except UnicodeEncodeError:  # it could not be written down once it is paid for
@@ -101,6 +107,22 @@ class Questions:
                 "row"
             ) from None
         return question
+
+
+def _missing(value: Any) -> bool:
+    """None, and the NaN that pandas writes for it."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _finite(value: Any) -> Any:
+    """``value`` without numbers that JSON does not have: NaN is none, infinity its name."""
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value
 
 
 def _broken(row: Mapping[str, Any]) -> str:
@@ -143,4 +165,14 @@ def _from_hub(name: str, split: str) -> Any:
     try:
         return datasets.load_dataset(name, split=split)
     except Exception as error:  # the hub, the network, the name, the split: it says which
-        raise ValueError(f"{name}: cannot be loaded: {type(error).__name__}: {error}") from None
+        raise ValueError(
+            f"QUESTIONS {name}: no such file, and no such data set of the hub with a split "
+            f"{split!r} ({first_line(error)}); check name, --split, the network and, where it is "
+            "gated, `hf auth login`; or name a .jsonl or .parquet file"
+        ) from None
+
+
+def first_line(error: Exception) -> str:
+    """What a library says, without its advice in many lines."""
+    lines = printable(str(error)).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

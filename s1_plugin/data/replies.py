@@ -13,6 +13,11 @@ STATUSES = ("ok", "truncated", "empty", "refused", "no_thinking", "error")
 #: ``<think>`` of R1 and its like without a reasoning parser, ``<thought>`` of Gemini's
 #: OpenAI-compatible address. Templates of R1 open the tag themselves, so the first may be missing.
 _TAGS = re.compile(r"\s*(?:<(?:think|thought)>)?(?P<thinking>.*?)</(?:think|thought)>", re.DOTALL)
+#: Words before a tag at the start of a line; anywhere else a tag is only talked of.
+_BEFORE = re.compile(
+    r"(?P<before>.*?)^[ \t]*<(?:think|thought)>(?P<thinking>.*?)</(?:think|thought)>",
+    re.DOTALL | re.MULTILINE,
+)
 _OPENED = re.compile(r"\s*<(?:think|thought)>")
 #: Gemini marks its thoughts and leaves the tags at their edges.
 _EDGES = re.compile(r"\A\s*</?(?:think|thought)>|</?(?:think|thought)>\s*\Z")
@@ -64,12 +69,19 @@ class Reply:
 
 
 def split_tags(text: str, reasoning: str) -> tuple[str, str]:
-    """Thinking and answer of a chat reply: of the server's two channels, or of tags in the text."""
+    """Thinking and answer of a chat reply: of the server's two channels, or of tags in the text.
+
+    Words before the opening tag are said and not thought: they begin the answer.
+    """
     if reasoning.strip():
         return _EDGES.sub("", reasoning).strip(), _EDGES.sub("", text).strip()
     match = _TAGS.match(text)
     if match:
-        return match["thinking"].strip(), text[match.end() :].strip()
+        before = _BEFORE.match(text, 0, match.end())
+        match = before or match
+        said = before["before"].strip() if before else ""
+        answer = "\n\n".join(filter(None, (said, text[match.end() :].strip())))
+        return match["thinking"].strip(), answer
     opened = _OPENED.match(text)
     return (text[opened.end() :].strip(), "") if opened else ("", text.strip())
 

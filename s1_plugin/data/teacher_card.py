@@ -5,12 +5,13 @@ What somebody wrote by hand, or changed in an earlier draft, stays; see `s1_plug
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from s1_plugin import __version__
-from s1_plugin.console import say
+from s1_plugin.console import printable, say
 from s1_plugin.data import terms
 from s1_plugin.data.ledger import Ledger
 from s1_plugin.data.replies import STATUSES
@@ -56,12 +57,15 @@ def render(ledger: Ledger, questions: str, teacher: tuple[str, str]) -> str:
         *["---", "# TODO license: see the teacher's terms below", *front.splitlines(), "---"],
         f"# {ledger.path.resolve().parent.name}",
         "",
-        f"Questions of `{_named(questions)}`, thought through and answered by a teacher; written "
-        f"by `s1 distill` of [s1-plugin](https://arxiv.org/abs/2501.19393) {__version__}.",
+        f"Questions of {_code(_named(questions))}, thought through and answered by a teacher; "
+        f"written by `s1 distill` of [s1-plugin](https://arxiv.org/abs/2501.19393) {__version__}.",
         "",
         "## Terms of the teacher",
         "",
-        *[f"- `{name}`: {terms.sentence(terms.of(name, host), host)}" for name, host in teachers],
+        *[
+            f"- {_code(name)}: {terms.sentence(terms.of(name, host), host)}"
+            for name, host in teachers
+        ],
         "- TODO: the licence of the questions.",
         "",
         "## Rows",
@@ -92,9 +96,18 @@ def _table(groups: Mapping[tuple[str, str, str], Mapping[str, Mapping[str, int]]
             sum(counter.get(kind, 0) for counter in statuses.values())
             for kind in ("prompt_tokens", "completion_tokens")
         ]
-        cells = [f"`{name}`", host, f"`{parameters}`", *(f"{n:,}" for n in [*counts, *tokens])]
+        texts = [_code(text).replace("|", "\\|") for text in (name, host, parameters)]
+        cells = [*texts, *(f"{n:,}" for n in [*counts, *tokens])]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def _code(text: str) -> str:
+    """``text`` as it is, in as many backticks as it takes."""
+    text = " ".join(printable(text).split())
+    fence = "`" * (max(map(len, re.findall("`+", text)), default=0) + 1)
+    pad = " " if "`" in text else ""
+    return f"{fence}{pad}{text}{pad}{fence}"
 
 
 def _named(questions: str) -> str:

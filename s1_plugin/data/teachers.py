@@ -2,38 +2,43 @@
 
 Replies are streamed, so that a teacher may think for as long as it likes and a stall still shows.
 The client's own retries are off: ours are counted. The key comes from an environment variable and
-goes into the request's header, nowhere else: every message that leaves here is scrubbed of it.
+goes into the request's header, nowhere else: all that a server says is scrubbed of it.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from s1_plugin.console import printable
+from s1_plugin.data.failures import SECRET, Failures, message
 from s1_plugin.data.limits import Hopeless
 from s1_plugin.data.replies import Reply, split_format, split_tags
-from s1_plugin.forcing.http import Refused, Unavailable, retry_after
+from s1_plugin.forcing.http import Refused, Unavailable
 from s1_plugin.formats import TraceFormat
 
-#: Where the key is by default, by the address's host.
+#: Where the key is by default, by the address's host; no other host is sent one unasked.
 _KEYS = {
+    "api.openai.com": "OPENAI_API_KEY",
     "api.deepseek.com": "DEEPSEEK_API_KEY",
     "generativelanguage.googleapis.com": "GEMINI_API_KEY",
 }
-_OTHER_KEY = "OPENAI_API_KEY"
 #: Gemini shows its thoughts only when asked (https://ai.google.dev/gemini-api/docs/openai).
 _GEMINI = {"extra_body": {"google": {"thinking_config": {"include_thoughts": True}}}}
 _CONNECT = 30.0
-
-
-class Busy(Unavailable):
-    """Too many requests (429): no fault of the question's."""
+#: What --extra may not hold, and what says it instead: the rows would tell of another request.
+_OWNED = {
+    "model": "--teacher",
+    **dict.fromkeys(("messages", "prompt", "prompt_embeds"), "QUESTIONS"),
+    **dict.fromkeys(("max_tokens", "max_completion_tokens"), "--max-tokens"),
+    **{name: "--" + name.replace("_", "-") for name in ("temperature", "top_p", "seed")},
+    "n": "--samples",
+    **dict.fromkeys(("api_key", "authorization", "headers", "extra_headers"), "--key-env"),
+    **dict.fromkeys(("stream", "stream_options"), ""),
+}
 
 
 @dataclass(frozen=True)
@@ -80,14 +85,15 @@ class Server:
     Args:
         model: its name there.
         base_url: such as ``https://api.deepseek.com/v1``.
-        key_variable: the environment variable that holds the key; by default by the host.
+        key_variable: the environment variable that holds the key; by default by the host, and for
+            a host that is not known none: no key is sent.
         extra: goes into the body of every request.
         prompt: for `/completions`: token ids of the prompt of a question, with ``fmt``; without
             both the question goes to `/chat/completions`.
         stall: seconds of silence after which a connection counts as lost.
 
     Raises:
-        ValueError: for an address that cannot be used.
+        ValueError: for an address or an ``extra`` that cannot be used.
     """
 
     def __init__(
@@ -112,12 +118,19 @@ class Server:
                 "the key into an environment variable and name it with --key-env"
             )
         self.name, self.host, self.base_url = model, parts.hostname, base_url
-        self.key_variable = key_variable or _KEYS.get(self.host, _OTHER_KEY)
-        self._key = os.environ.get(self.key_variable, "").strip()
-        self._needs_key = key_variable is not None or self.host in _KEYS
+        self.key_variable = key_variable or _KEYS.get(self.host)
+        self._key = os.environ.get(self.key_variable or "", "").strip()
+        check_extra(extra or {}, self._key)
         gemini = _GEMINI if self.host == "generativelanguage.googleapis.com" else {}
         self.extra: dict[str, Any] = {**gemini, **(extra or {})}
         self._fmt, self._prompt, self._stall = fmt, prompt, stall
+        self._failures = Failures(model, self.host, self.key_variable, self._key, stall)
+
+    def key_said(self) -> str:
+        """Which key goes where, without the key."""
+        if self.key_variable:
+            return f"the key in {self.key_variable} goes to {self.host}"
+        return f"no key goes to {self.host}; --key-env names the variable of one"
 
     def check_key(self) -> None:
         """Raises `ValueError` if there has to be a key and there is none, or for one that cannot
@@ -127,7 +140,7 @@ class Server:
                 f"the environment variable {self.key_variable} holds characters that no key has "
                 "(not ASCII, or a line break); copy the key anew"
             )
-        if self._needs_key and not self._key:
+        if self.key_variable and not self._key:
             raise ValueError(
                 f"the environment variable {self.key_variable} is not set; put the key for "
                 f"{self.host} there, or name another variable with --key-env"
@@ -166,25 +179,23 @@ class Server:
                 try:
                     return await self._read(stream, heard)
                 except (TypeError, AttributeError, LookupError) as error:
-                    failure = Refused(self._odd(error))
+                    failure = self._failures.odd(error)
         except (Refused, Unavailable, Hopeless):
             raise
         except self._openai.APIStatusError as error:
-            failure = self._failure(error.status_code, error.response.headers, error.body)
-        except self._openai.APIError as error:  # no connection, silence, or an error in the stream
-            code = str(getattr(error, "code", None))
-            if code.isdigit() and 400 <= int(code) < 500:
-                failure = self._failure(int(code), {}, error.body)
-            else:
-                cause = error.__cause__ or error
-                said = str(cause) or f"nothing came for {self._stall:g} s"
-                failure = self._unavailable(f"{type(cause).__name__}: {said}")
+            failure = self._failures.of_status(
+                error.status_code, error.response.headers, error.body
+            )
+        except self._openai.APIConnectionError as error:
+            failure = self._failures.of_transport(error)
+        except self._openai.APIError as error:
+            failure = self._in_reply(error.body, getattr(error, "code", None), str(error))
         except (ValueError, OSError) as error:
-            failure = self._unavailable(f"the reply broke off ({type(error).__name__})")
+            failure = self._failures.unavailable(f"the reply broke off ({type(error).__name__})")
         except Exception as error:
             if type(error).__module__.split(".")[0] not in _TRANSPORTS:
                 raise
-            failure = self._unavailable(f"{type(error).__name__}: {error}")
+            failure = self._failures.of_transport(error)
         raise failure  # out here it has no context: what the client raised may repeat the key
 
     async def _begin(self, asked: Asked) -> Any:
@@ -195,6 +206,8 @@ class Server:
             "stream_options": {"include_usage": True},
             **asked.sampling(),
         }
+        if not self._key:
+            how["extra_headers"] = {"Authorization": self._openai.omit}
         if self._prompt is None:
             said: Any = [{"role": "user", "content": asked.question}]
             return await self._client.chat.completions.create(
@@ -210,81 +223,58 @@ class Server:
         content = stream.response.headers.get("content-type", "")
         found = _Found()
         if content.startswith("application/json"):  # a server that does not stream
-            found.take(json.loads(await stream.response.aread()))
+            whole = json.loads(await stream.response.aread())
+            if isinstance(whole, dict) and "choices" not in whole:
+                error = whole.get("error")
+                if not error:
+                    raise self._failures.of_no_reply(content)
+                code = error.get("code") if isinstance(error, dict) else None
+                raise self._in_reply(error, code, message(whole))
+            found.take(whole)
             heard()
         else:
+            came = False
             async for chunk in stream:
+                came = True
                 heard()
                 found.take(chunk.to_dict(mode="python", warnings=False))
+            if not (came or content.startswith("text/event-stream")):
+                raise self._failures.of_no_reply(content)
         return self._reply(found)
+
+    def _in_reply(self, body: Any, code: Any, said: str) -> Exception:
+        """Of an error that stands in a reply or its stream."""
+        if str(code).isdigit() and 400 <= int(code) < 600:
+            return self._failures.of_status(int(code), {}, body)
+        return self._failures.unavailable(f"an error in the reply: {said}")
 
     def _reply(self, found: _Found) -> Reply:
         if found.finish in _INTERRUPTED:
-            raise self._unavailable(f"the server ended the reply early ({found.finish!r})")
-        text, reasoning = found.joined()
+            why = f"the server ended the reply early ({found.finish!r})"
+            raise self._failures.unavailable(why)
+        text, reasoning = map(self._failures.data, found.joined())
+        scrubbed = self._failures.scrubbed
         thinking, answer = (
             split_format(text, self._fmt) if self._fmt else split_tags(text, reasoning)
         )
         return Reply(
             thinking=thinking,
             answer=answer,
-            finish=str(found.finish),
-            served_as=str(found.model),
+            finish=scrubbed(str(found.finish)),
+            served_as=scrubbed(str(found.model)),
             prompt_tokens=_number(found.usage, "prompt_tokens") or 0,
             completion_tokens=_number(found.usage, "completion_tokens") or 0,
             reasoning_tokens=_number(
                 found.usage.get("completion_tokens_details") or {}, "reasoning_tokens"
             ),
-            refusal=self._scrub("".join(found.refusal)),
+            refusal=scrubbed("".join(found.refusal)),
         )
-
-    # -- failures -------------------------------------------------------------------------------
-
-    def _failure(self, status: int, headers: Mapping[str, str], body: Any) -> Exception:
-        said = _message(body)
-        text = f"HTTP {status}: {self._shown(said)}"
-        low = f"{said} {body}".lower()
-        if status == 401 or (status == 400 and "api key" in low):
-            what = "which is not taken" if self._key else "which is not set"
-            return Hopeless(f"{text}; put a valid key into {self.key_variable}, {what}")
-        if status == 402 or (status == 429 and "insufficient_quota" in low):
-            return Hopeless(f"{text}; the account has no money left: top it up and go on")
-        if status == 403:
-            return Hopeless(f"{text}; the key in {self.key_variable} may not use {self.name!r}")
-        if status == 404 or (status == 400 and _NO_MODEL.search(said.lower())):
-            return Hopeless(
-                f"{text}; check --base-url (without /chat/completions) and --teacher "
-                f"({self.name!r}: the model's name there)"
-            )
-        if 300 <= status < 400:
-            return Hopeless(f"HTTP {status}: the address is another one now; change --base-url")
-        if status in (408, 409, 425, 429) or status >= 500:
-            kind = Busy if status == 429 else Unavailable
-            return kind(text, retry_after(headers.get("Retry-After")))
-        return Refused(text, 451 if _FILTERED.search(low) else status)
-
-    def _odd(self, error: Exception) -> str:
-        said = self._shown(f"{type(error).__name__}: {error}")
-        return f"the reply has a form that is not known: {said}"
-
-    def _unavailable(self, text: str) -> Unavailable:
-        return Unavailable(self._shown(text))
-
-    def _shown(self, text: str) -> str:
-        """At most 500 characters; cut after the scrubbing, or half a key would be left."""
-        return printable(self._scrub(text))[:500]
-
-    def _scrub(self, text: str) -> str:
-        return text.replace(self._key, "***") if self._key else text
 
 
 #: Whose errors the client lets through.
 _TRANSPORTS = ("httpx", "httpx2", "httpcore", "httpcore2")
 #: Ends of a reply that is not whole: none at all, and DeepSeek's for a crowded machine.
 _INTERRUPTED = (None, "insufficient_system_resource", "abort", "error")
-_NO_MODEL = re.compile(r"model[^.]{0,80}(not exist|not found)|(unknown|invalid) model")
-#: How servers say that a question or its answer met a filter.
-_FILTERED = re.compile(r"content_?filter|content_policy|data_inspection_failed|prohibited_content")
 
 
 class _Found:
@@ -349,12 +339,34 @@ def _number(counts: Mapping[str, Any], name: str) -> int | None:
     return None if found is None else int(found)
 
 
-def _message(body: Any) -> str:
-    """The human part of an error reply."""
-    found = body
-    for name in ("error", "message", "detail"):
-        if isinstance(found, list) and found:  # Gemini's errors come in a list
-            found = found[0]
-        if isinstance(found, Mapping) and name in found:
-            found = found[name]
-    return str(found or "no message")
+def check_extra(extra: Mapping[str, Any], key: str) -> None:
+    """Raises `ValueError` for what ``--extra`` may not hold: what an option says, and a key, which
+    would be in every row. ``key`` is the one that is sent; those of hosts that are known count too.
+    """
+    for name in extra:
+        if name.lower() in _OWNED:
+            instead = _OWNED[name.lower()]
+            raise ValueError(
+                f"--extra holds {name!r}, "
+                + (f"which {instead} says; use that" if instead else "which is always the same")
+                + ", and leave it out of --extra"
+            )
+    keys = {key, *(os.environ.get(name, "").strip() for name in _KEYS.values())} - {""}
+    for text in _strings(extra):
+        if any(key == text or (len(key) >= SECRET and key in text) for key in keys):
+            raise ValueError(
+                "--extra holds an API key, which would be in every row and in the data card; leave "
+                "it out, and name its environment variable with --key-env"
+            )
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """All texts in a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from (name, *_strings(inner))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _strings(inner)

@@ -18,6 +18,8 @@ class Terms(NamedTuple):
     url: str
 
 
+_R1 = "https://huggingface.co/deepseek-ai/DeepSeek-R1#7-license"
+_MIT = "R1 is MIT-licensed and distillation from it is expressly allowed"
 #: Patterns of host ("" is none) and model, tried in this order: those that forbid go first.
 _TABLE: tuple[tuple[str, str, Terms], ...] = (
     (
@@ -52,24 +54,29 @@ _TABLE: tuple[tuple[str, str, Terms], ...] = (
     ),
     (
         "",
-        r"deepseek.*distill",
+        r"deepseek.*(distill|qwen|llama)",
         Terms(
             "DeepSeek-R1-Distill",
             True,
             "MIT for the weights; those made of Llama or Qwen keep the licence of their base "
             "model too, so read that one",
-            "https://huggingface.co/deepseek-ai/DeepSeek-R1#7-license",
+            _R1,
         ),
     ),
     (
         r"^api\.deepseek\.com$",
-        r"deepseek",
+        r"(?!)",
+        Terms("DeepSeek", True, f"{_MIT}; DeepSeek's API terms allow it too", _R1),
+    ),
+    ("", r"deepseek.*(?<![a-z\d])r1(?![a-z\d])", Terms("DeepSeek", True, _MIT, _R1)),
+    (
+        "",
+        r"deepseek.*(?<![a-z\d])v3(\.\d|-0324)",
         Terms(
             "DeepSeek",
             True,
-            "R1 is MIT-licensed and distillation from it is expressly allowed; DeepSeek's API "
-            "terms allow it too",
-            "https://huggingface.co/deepseek-ai/DeepSeek-R1#7-license",
+            "the weights of V3 are MIT-licensed since V3-0324",
+            "https://huggingface.co/deepseek-ai/DeepSeek-V3-0324",
         ),
     ),
 )

@@ -9,7 +9,7 @@ import json
 import random
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -21,6 +21,7 @@ FAULTS = (
 )
 #: After so many faulty attempts a question is answered.
 MOST_FAULTS = 3
+MODEL = "fake-teacher-0601"
 OUTCOMES = ("ok", "no_thinking", "truncated", "refused", "empty", "error")
 
 
@@ -36,6 +37,9 @@ class Log:
     faults: Counter[str] = field(default_factory=Counter)
     keys: Counter[str] = field(default_factory=Counter)
     bodies: list[dict] = field(default_factory=list)
+    #: When each question came, and when a fault was answered.
+    came: list[tuple[float, str]] = field(default_factory=list)
+    failed: list[float] = field(default_factory=list)
 
 
 def outcome_of(question: str) -> str:
@@ -50,6 +54,10 @@ def reply_of(question: str) -> tuple[str, str]:
     return f"About {question}: {words}", f"Answer: {chance.randint(0, 999)}"
 
 
+def echoes(question: str) -> bool:
+    return random.Random(f"echo {question}").random() < 0.2
+
+
 class FakeTeacher:
     """Serves until it is stopped.
 
@@ -58,6 +66,9 @@ class FakeTeacher:
         stall: seconds for which it is silent when it stalls; then it hangs up.
         status: given, every request gets this status, with the request's own key in the body.
         answer: given, every question gets this answer, without thinking.
+        planned: faults of the first attempts at some questions.
+        later: seconds of ``Retry-After``.
+        echo: some replies hold the request's ``Authorization``, in model, thinking and answer.
     """
 
     def __init__(
@@ -66,9 +77,13 @@ class FakeTeacher:
         stall: float = 5.0,
         status: int | None = None,
         answer: Callable[[str], str] | None = None,
+        planned: Mapping[str, Sequence[str]] | None = None,
+        later: float = 0.1,
+        echo: bool = False,
     ) -> None:
         self.faulty, self.stall, self.status, self.log = faulty, stall, status, Log()
-        self.answer = answer
+        self.answer, self.later, self.echo = answer, later, echo
+        self.planned = {question: list(faults) for question, faults in (planned or {}).items()}
 
     @contextmanager
     def serving(self):
@@ -111,10 +126,13 @@ class FakeTeacher:
         log.asked[question] += 1
         log.keys[headers.get("authorization", "")] += 1
         log.bodies.append(body)
+        log.came.append((monotonic(), question))
         if self.status:
             said = {"error": {"message": f"no {headers.get('authorization')}", "code": "x"}}
             await self._send(writer, self.status, json.dumps(said).encode())
             return True
+        if faults := self.planned.get(question):
+            return await self._fault(faults.pop(0), question, writer)
         chance = random.Random(f"{question} {attempt}")
         if attempt < MOST_FAULTS and chance.random() < self.faulty:
             fault = chance.choice(FAULTS)
@@ -125,18 +143,22 @@ class FakeTeacher:
         if outcome == "error":
             await self._send(writer, 400, b'{"error": {"message": "prompt too long"}}')
             return True
-        await self._stream(writer, self._events(question, outcome))
+        echoed = headers.get("authorization", "") if self.echo and echoes(question) else ""
+        await self._stream(writer, self._events(question, outcome, echoed))
         log.paid[generation][question] += 1
         log.paid_at[generation][question] = monotonic()
         return True
 
     # -- good replies ---------------------------------------------------------------------------
 
-    def _events(self, question: str, outcome: str) -> list[dict]:
-        thinking, answer = reply_of(question)
+    def _events(self, question: str, outcome: str, echoed: str = "") -> list[dict]:
+        thinking, answer = (text + echoed for text in reply_of(question))
+        model = MODEL + echoed
         if self.answer:
             answer = self.answer(question)
         finish = {"truncated": "length", "refused": "content_filter"}.get(outcome, "stop")
+        if outcome == "refused":  # whatever stands after it, as Gemini's name of the filter
+            finish += echoed
         if outcome in ("no_thinking", "empty"):
             thinking = ""
         if outcome in ("truncated", "refused", "empty"):
@@ -153,7 +175,7 @@ class FakeTeacher:
         events = [_event(choices=[{"index": 0, "delta": delta}]) for delta in deltas]
         events.append(_event(choices=[{"index": 0, "delta": {}, "finish_reason": finish}]))
         usage = {"prompt_tokens": len(question.split()), "completion_tokens": len(thinking.split())}
-        return [*events, _event(choices=[], usage=usage)]
+        return [*events, _event(choices=[], usage=usage, model=model)]
 
     async def _stream(self, writer, events, end: bool = True) -> None:
         writer.write(
@@ -179,8 +201,12 @@ class FakeTeacher:
 
     async def _fault(self, fault: str, question: str, writer) -> bool:
         events = self._events(question, "ok")
+        self.log.failed.append(monotonic())
         if fault[:3].isdigit():
-            wait = {"later": "Retry-After: 0.1", "date": f"Retry-After: {formatdate(time() + 0.5)}"}
+            wait = {
+                "later": f"Retry-After: {self.later}",
+                "date": f"Retry-After: {formatdate(time() + 0.5)}",
+            }
             headers = [line for word, line in wait.items() if fault.endswith(word)]
             await self._send(writer, int(fault[:3]), b'{"error": "busy"}', *headers)
             return True
@@ -218,7 +244,7 @@ def _parts(text: str, size: int = 40) -> list[str]:
 
 
 def _event(**fields) -> dict:
-    return {"id": "1", "object": "chat.completion.chunk", "model": "fake-teacher-0601", **fields}
+    return {"id": "1", "object": "chat.completion.chunk", "model": MODEL, **fields}
 
 
 def _chunk(writer, data: bytes) -> None:

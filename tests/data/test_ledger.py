@@ -1,10 +1,11 @@
 import asyncio
+import gc
 import json
 import os
 
 import pytest
 
-from s1_plugin.data.ledger import Contents, Ledger, LedgerError
+from s1_plugin.data.ledger import Contents, Ledger, LedgerError, along
 
 
 def row(key, status="ok", **more):
@@ -38,7 +39,7 @@ def test_rows_are_there_again(tmp_path):
         and [json.loads(line)["text"] for line in lines[:50]] == ["é\u2028\n"] * 50
     )
     contents = Contents(path)
-    assert contents.done == {"more", *(f"k{n}" for n in range(50))}
+    assert contents.done.keys() == {"more", *(f"k{n}" for n in range(50))}
     assert contents.tally["t", "h", "{}", "ok"] == {
         "rows": 50, "prompt_tokens": 100, "completion_tokens": 250,
     }  # fmt: skip
@@ -68,7 +69,7 @@ def test_a_row_is_on_the_disk_before_it_counts(tmp_path, monkeypatch):
 def test_half_a_character_of_a_server_loses_no_row(tmp_path):
     path = tmp_path / "traces.jsonl"
     written(path, row("a", reason="no \ud800"), row("b"))
-    assert Contents(path).done == {"a", "b"}
+    assert Contents(path).done.keys() == {"a", "b"}
     assert json.loads(path.read_text(encoding="utf-8").split("\n")[0])["reason"] == "no ?"
 
 
@@ -78,9 +79,9 @@ def test_a_torn_row_goes_and_only_that(tmp_path, capsys, cut):
     written(path, row("a"), row("b"))
     whole = path.read_bytes()
     path.write_bytes(whole + whole[:cut])
-    assert Contents(path).done == {"a", "b"}  # a dry run leaves it alone
+    assert Contents(path).done.keys() == {"a", "b"}  # a dry run leaves it alone
     written(path, row("c"))
-    assert path.read_bytes().startswith(whole) and Contents(path).done == {"a", "b", "c"}
+    assert path.read_bytes().startswith(whole) and Contents(path).done.keys() == {"a", "b", "c"}
     assert f"removed the last {cut} bytes" in capsys.readouterr().err
 
 
@@ -90,7 +91,7 @@ def test_a_torn_row_longer_than_a_block(tmp_path):
     with path.open("ab") as file:
         file.write(b'{"key": "' + b"x" * 200_000)
     written(path, row("b"))
-    assert Contents(path).done == {"a", "b"}
+    assert Contents(path).done.keys() == {"a", "b"}
 
 
 def test_a_whole_row_without_its_end_is_kept(tmp_path):
@@ -98,7 +99,7 @@ def test_a_whole_row_without_its_end_is_kept(tmp_path):
     written(path, row("a"))
     path.write_bytes(path.read_bytes().rstrip(b"\n"))
     written(path, row("b"))
-    assert Contents(path).done == {"a", "b"}
+    assert Contents(path).done.keys() == {"a", "b"}
 
 
 def test_a_broken_line_in_the_middle_stops(tmp_path):
@@ -136,3 +137,41 @@ def test_a_full_disk_stops_and_leaves_nothing_half_counted(tmp_path):
         await ledger.close()
 
     asyncio.run(fill())
+
+
+def test_a_full_disk_is_said_once(tmp_path):
+    """Not by asyncio too, for each row that was waiting when the run stopped."""
+    complaints = []
+
+    async def fill():
+        asyncio.get_running_loop().set_exception_handler(lambda _, said: complaints.append(said))
+        ledger = Ledger(tmp_path / "traces.jsonl")
+        os.dup2(os.open("/dev/full", os.O_WRONLY), ledger._file)
+        tasks = [asyncio.create_task(ledger.add(row(f"k{n}"))) for n in range(5)]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        assert any(
+            isinstance(ended, LedgerError)
+            for ended in await asyncio.gather(*tasks, return_exceptions=True)
+        )
+        assert ledger.broken
+        await ledger.close()
+        del tasks
+        for _ in range(3):
+            await asyncio.sleep(0)
+        gc.collect()
+
+    asyncio.run(fill())
+    gc.collect()
+    assert not complaints
+
+
+def test_what_goes_along_is_told_apart(tmp_path):
+    path = tmp_path / "traces.jsonl"
+    columns = {"solution": "s", "answer": "5", "metadata": "{}"}
+    written(path, row("a", **columns, id="1", question="q"), row("b"))
+    done = Contents(path).done
+    assert done["a"] == along({**columns, "id": "2"}) and done["b"] == along({})
+    for name in (*columns, "cot_type", "source_type"):
+        assert along({**columns, name: "other"}) != done["a"], name

@@ -7,7 +7,7 @@ from s1_plugin.data.questions import Question, Questions
 
 ROWS = [
     {"id": 7, "question": "What?", "solution": "that", "source_type": "mine", "year": 2024},
-    {"id": None, "question": "∑?\u2028", "solution": None, "source_type": None, "year": None},
+    {"id": None, "question": "∑\u2028?", "solution": None, "source_type": None, "year": None},
 ]
 
 
@@ -18,7 +18,7 @@ def test_jsonl_and_parquet_read_alike_and_twice(tmp_path):
     jsonl.write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
     Dataset.from_list(ROWS).to_parquet(parquet)
     rest = {"id": "7", "solution": "that", "source_type": "mine", "metadata": '{"year": 2024}'}
-    want = [Question("What?", **rest), Question("∑?\u2028")]
+    want = [Question("What?", **rest), Question("∑\u2028?")]
     for path in (jsonl, parquet):
         questions = Questions(str(path))
         assert list(questions) == want == list(questions)
@@ -44,6 +44,48 @@ def test_named_column_and_other_names(tmp_path):
     assert list(Questions(str(path), "problem")) == [want]
     with pytest.raises(ValueError, match=r"line 1: field 'question' is missing.*--question-field"):
         list(Questions(str(path)))
+
+
+def read(tmp_path, *rows):
+    path = tmp_path / "q.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return list(Questions(str(path)))
+
+
+def test_white_space_around_a_question_makes_no_other(tmp_path):
+    assert read(tmp_path, {"question": " a  b\n"}, {"question": "a  b"}) == [Question("a  b")] * 2
+
+
+def test_nan_is_no_answer(tmp_path):
+    """pandas writes it for what is missing."""
+    nan = float("nan")
+    (question,) = read(tmp_path, {"question": "q", "answer": nan, "solution": nan, "year": nan})
+    assert question == Question("q")
+
+
+@pytest.mark.parametrize(
+    ("columns", "metadata"),
+    [
+        ({"metadata": "as it is"}, "as it is"),  # s1K's column
+        ({"metadata": {"year": 2024}}, {"year": 2024}),
+        ({"metadata": [1]}, {"metadata": [1]}),
+        ({"metadata": "{}", "year": 2024}, {"metadata": "{}", "year": 2024}),
+        ({"domain": "Topology"}, {"domain": "Topology"}),
+        (
+            {"a": {"b": [float("nan"), float("-inf")]}, "c": float("inf")},
+            {"a": {"b": [None, "-inf"]}, "c": "inf"},
+        ),
+    ],
+)
+def test_metadata_of_ours_is_an_object(tmp_path, columns, metadata):
+    def refuse(name):
+        raise AssertionError(f"{name} is no JSON")
+
+    (question,) = read(tmp_path, {"question": "q", **columns})
+    if isinstance(metadata, str):
+        assert question.metadata == metadata
+    else:
+        assert json.loads(question.metadata, parse_constant=refuse) == metadata
 
 
 @pytest.mark.parametrize(
@@ -78,8 +120,20 @@ def test_bad_rows_are_named(tmp_path, text, problem):
 def test_bad_sources_are_named(tmp_path):
     (tmp_path / "q.csv").write_text("question\n")
     (tmp_path / "q.parquet").write_bytes(b"PAR1")
-    for source, problem in [("nope.jsonl", "no such file"), (tmp_path / "q.csv", "convert")]:
+    for source, problem in [
+        ("nope.jsonl", "no such file"),
+        (tmp_path / "q.csv", "convert"),
+        (tmp_path, "is a folder; name the .jsonl or .parquet file in it"),
+    ]:
         with pytest.raises(ValueError, match=problem):
             Questions(str(source))
     with pytest.raises(ValueError, match="no whole parquet file"):
         list(Questions(str(tmp_path / "q.parquet")))
+
+
+def test_a_data_set_that_cannot_be_had_says_what_to_do(monkeypatch):
+    """The hub's client is there, the hub is not."""
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match=r"QUESTIONS nobody/nothing.*--split.*hf auth") as error:
+        Questions("nobody/nothing")
+    assert "\n" not in str(error.value)

@@ -18,6 +18,12 @@ from s1_plugin.formats import S1, THINK_TAGS
         ("write </think> so: x", "why", ("why", "write </think> so: x")),
         ("a</think>b</think>c", "", ("a", "b</think>c")),
         ("", "", ("", "")),
+        # Words before the tag are said, not thought.
+        ("Sure.\n<think>x</think>", "", ("x", "Sure.")),
+        ("Sure.\n\n<think>\nx\n</think>\n\ny", "", ("x", "Sure.\n\ny")),
+        ("I write <think> so\n</think>\n\na", "", ("I write <think> so", "a")),
+        ("<think>a\n<think>\nb</think>c", "", ("a\n<think>\nb", "c")),
+        ("Sure.\n<think>cut off", "", ("", "Sure.\n<think>cut off")),
     ],
 )
 def test_split_tags(text, reasoning, want):

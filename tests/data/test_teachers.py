@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+import socket
+import struct
 from contextlib import asynccontextmanager
 from email.utils import formatdate
 from time import time
 
 import pytest
 
+from s1_plugin.data.failures import Busy, Free
 from s1_plugin.data.limits import Hopeless
 from s1_plugin.data.teachers import Asked, Server
 from s1_plugin.forcing.http import Refused, Unavailable
@@ -42,8 +45,8 @@ async def saying(*parts, requests=None):
         server.close()
 
 
-def status(code, body, *headers):
-    lines = [f"HTTP/1.1 {code} Said", "Content-Type: application/json", "Connection: close"]
+def status(code, body, *headers, kind="application/json"):
+    lines = [f"HTTP/1.1 {code} Said", f"Content-Type: {kind}", "Connection: close"]
     return "\r\n".join([*lines, *headers, "", body]).encode()
 
 
@@ -61,7 +64,7 @@ def ask(*parts, requests=None, **how):
     async def go():
         async with (
             saying(*parts, requests=requests) as url,
-            Server("m", url, stall=0.5, **how) as teacher,
+            Server("m", url, **{"stall": 0.5, "key_variable": "OPENAI_API_KEY", **how}) as teacher,
         ):
             return await teacher.ask(ASKED, lambda: None)
 
@@ -175,13 +178,25 @@ def test_a_format_goes_through_completions():
     assert body["prompt"] == [1, 2] and body["skip_special_tokens"] is False
 
 
+#: https://openrouter.ai/docs/api-reference/errors, its moderation errors.
+FLAGGED = json.dumps(
+    {
+        "error": {
+            "code": 403,
+            "message": "Your input was flagged",
+            "metadata": {"reasons": ["violence"], "flagged_input": "how to", "provider_name": "x"},
+        }
+    }
+)
+
+
 @pytest.mark.parametrize(
     ("parts", "kind", "said"),
     [
         ([status(429, "{}", "Retry-After: 7")], Unavailable, "HTTP 429"),
         ([status(500, "<html>")], Unavailable, "HTTP 500: <html>"),
         ([status(529, "{}")], Unavailable, "HTTP 529"),
-        ([b""], Unavailable, "RemoteProtocolError"),
+        ([b""], Unavailable, "the connection was dropped: Server disconnected"),
         ([2.0], Unavailable, "nothing came for 0.5 s"),
         ([stream(delta(content="a"), done=False), 2.0], Unavailable, "nothing came for 0.5 s"),
         ([stream(delta(content="a"), done=False)], Unavailable, "ended the reply early"),
@@ -193,7 +208,17 @@ def test_a_format_goes_through_completions():
         ([status(400, '{"error": {"message": "prompt too long"}}')], Refused, "prompt too long"),
         ([status(401, '{"error": {"message": "bad key"}}')], Hopeless, "OPENAI_API_KEY"),
         ([status(402, "{}")], Hopeless, "top it up"),
-        ([status(403, "{}")], Hopeless, "may not use"),
+        ([status(403, "{}")], Hopeless, "the key in OPENAI_API_KEY may not use 'm' at 127.0.0.1"),
+        ([status(403, FLAGGED)], Refused, "HTTP 403: Your input was flagged"),
+        ([stream({"error": {"message": "slow down", "code": 429}})], Busy, "HTTP 429: slow down"),
+        ([status(200, '{"error": {"message": "slow", "code": 429}}')], Busy, "HTTP 429: slow"),
+        ([status(200, '{"error": "crowded"}')], Unavailable, "an error in the reply: crowded"),
+        (
+            [status(200, "<html>", kind="text/html")],
+            Hopeless,
+            "is text/html, no OpenAI reply; check",
+        ),
+        ([status(200, '{"status": "ok"}')], Hopeless, "--base-url, which often ends with /v1"),
         ([status(404, '{"detail": "Not Found"}')], Hopeless, "--base-url"),
         ([status(400, '{"error": {"message": "Model Not Exist"}}')], Hopeless, "--teacher"),
         ([status(400, '[{"error": {"message": "API key not valid"}}]')], Hopeless, "valid key"),
@@ -213,6 +238,55 @@ def test_failures_are_sorted(parts, kind, said):
         assert error.value.retry_after == 7
 
 
+@pytest.mark.parametrize(
+    ("parts", "free"),
+    [
+        ([status(429, "{}")], True),
+        ([status(500, "{}")], True),
+        ([b""], False),  # hung up after some thinking, perhaps
+        ([2.0], False),  # no byte within --stall: it may be thinking
+        ([stream(delta(content="a"), done=False)], False),
+    ],
+)
+def test_what_surely_costs_nothing(parts, free):
+    with pytest.raises(Unavailable) as error:
+        ask(*parts)
+    assert isinstance(error.value, Free) == free
+
+
+def test_a_dropped_connection_is_no_silence():
+    async def drop(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n: hello\n\n")
+        await writer.drain()
+        reset = struct.pack("ii", 1, 0)  # httpx says nothing about it
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+        writer.transport.abort()
+
+    async def go():
+        server = await asyncio.start_server(drop, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        async with Server("m", url) as teacher:
+            await teacher.ask(ASKED, lambda: None)
+
+    with pytest.raises(Unavailable, match=r"^the connection was dropped: ReadError$"):
+        asyncio.run(go())
+
+
+@pytest.mark.parametrize(
+    ("parts", "but"),
+    [
+        ([status(403, "{}")], Refused),
+        ([status(200, "<p>", kind="text/html")], Free),
+        ([status(401, "{}")], None),
+    ],
+)
+def test_what_is_hopeless_only_before_the_first_answer(parts, but):
+    with pytest.raises(Hopeless) as error:
+        ask(*parts)
+    assert error.value.but is None if but is None else type(error.value.but) is but
+
+
 def test_retry_after_as_a_date():
     with pytest.raises(Unavailable) as error:
         ask(status(503, "{}", f"Retry-After: {formatdate(time() + 60, usegmt=True)}"))
@@ -225,9 +299,13 @@ def test_a_context_that_is_too_short_for_one_question_stops_no_other():
         ask(status(400, said))
 
 
-def test_a_filtered_question_is_a_refusal():
+@pytest.mark.parametrize(
+    ("code", "body"),
+    [(400, '{"error": {"code": "content_filter", "message": "no"}}'), (403, FLAGGED)],
+)
+def test_a_filtered_question_is_a_refusal(code, body):
     with pytest.raises(Refused) as error:
-        ask(status(400, '{"error": {"code": "content_filter", "message": "no"}}'))
+        ask(status(code, body))
     assert error.value.status == 451
 
 
@@ -255,13 +333,36 @@ def test_a_message_is_cut_after_its_scrubbing(before, parts):
     assert KEY[:3] not in str(error.value) and len(str(error.value)) < 560
 
 
-def test_nobody_there():
+@pytest.mark.parametrize(
+    ("url", "kind", "said"),
+    [
+        ("http://127.0.0.1:9/v1", Free, "no connection to 127.0.0.1 of --base-url: "),
+        ("http://nobody.invalid/v1", Hopeless, "there is no host nobody.invalid of --base-url"),
+    ],
+)
+def test_nobody_there(url, kind, said):
     async def go():
-        async with Server("m", "http://127.0.0.1:9/v1") as teacher:
+        async with Server("m", url) as teacher:
             await teacher.ask(ASKED, lambda: None)
 
-    with pytest.raises(Unavailable, match="ConnectError"):
+    with pytest.raises(kind, match=said) as error:
         asyncio.run(go())
+    assert kind is Free or type(error.value.but) is Free  # it was there before: the network's
+
+
+def test_a_key_that_a_reply_repeats_is_in_no_row():
+    parts = [{**delta(reasoning=f"a {KEY[:9]}")}, delta(reasoning=KEY[9:]), delta(content=KEY)]
+    end = {**delta(f"content_filter: {KEY}", refusal=f"no {KEY}"), "model": f"m {KEY}"}
+    reply = ask(stream(*parts, end))
+    assert KEY not in repr(reply) and KEY not in repr(reply.status())
+    assert (reply.thinking, reply.answer, reply.served_as) == ("a ***", "***", "m ***")
+    assert (reply.finish, reply.refusal) == ("content_filter: ***", "no ***")
+
+
+def test_a_key_that_is_no_secret_is_a_word_of_a_trace(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "EMPTY")
+    reply = ask(stream(delta(reasoning="an EMPTY set"), delta("stop", content="a")))
+    assert reply.thinking == "an EMPTY set"
 
 
 @pytest.mark.parametrize("url", ["localhost:8000", "http://u:p@h/v1", "https://h/v1?key=x", ""])
@@ -278,11 +379,56 @@ def test_where_the_key_comes_from(monkeypatch):
         Server("m", "https://api.deepseek.com/v1").check_key()
     with pytest.raises(ValueError, match="MINE is not set"):
         Server("m", "http://localhost/v1", key_variable="MINE").check_key()
+    openai = Server("m", "https://api.openai.com/v1")
+    assert openai.key_said() == "the key in OPENAI_API_KEY goes to api.openai.com"
+
+
+def test_a_host_that_is_not_known_gets_no_key():
+    requests = []
+    ask(stream(delta("stop", content="a")), requests=requests, key_variable=None)
+    assert KEY not in requests[0][0] and "authorization" not in requests[0][0].lower()
+    said = Server("m", "http://h/v1").key_said()
+    assert said == "no key goes to h; --key-env names the variable of one"
+    with pytest.raises(Hopeless, match=r"no key was sent.*--key-env"):
+        ask(status(401, "{}"), key_variable=None)
 
 
 @pytest.mark.parametrize("key", ["sk-“quoted”", "sk-a\nb", "sk-\u200b1"])
 def test_a_key_that_no_header_holds_is_refused_at_once(monkeypatch, key):
     monkeypatch.setenv("OPENAI_API_KEY", key)
     with pytest.raises(ValueError, match="OPENAI_API_KEY holds characters") as error:
-        Server("m", "http://localhost/v1").check_key()
+        Server("m", "http://localhost/v1", key_variable="OPENAI_API_KEY").check_key()
     assert key not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        ({"model": "other"}, "--teacher"),
+        ({"messages": []}, "QUESTIONS"),
+        ({"prompt": "x"}, "QUESTIONS"),
+        ({"max_tokens": 5}, "--max-tokens"),
+        ({"max_completion_tokens": 5}, "--max-tokens"),
+        ({"Temperature": 0}, "--temperature"),
+        ({"top_p": 1}, "--top-p"),
+        ({"seed": 1}, "--seed"),
+        ({"n": 2}, "--samples"),
+        ({"stream": False}, "always the same"),
+        ({"stream_options": {}}, "always the same"),
+        ({"api_key": "x"}, "--key-env"),
+        ({"a": {"b": [1, KEY]}}, "holds an API key"),
+        ({"a": f"Bearer {KEY}"}, "holds an API key"),
+        ({"a": {KEY: 1}}, "holds an API key"),
+    ],
+)
+def test_extra_replaces_nothing_that_rows_tell(extra, said):
+    """KEY is OPENAI_API_KEY's, which this host is not sent: it is a key all the same."""
+    with pytest.raises(ValueError, match=said) as error:
+        Server("m", "http://localhost/v1", extra=extra)
+    assert "--extra" in str(error.value) and KEY not in str(error.value)
+
+
+def test_extra_takes_all_else(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "high")  # a word: equal to it, not within it
+    extra = {"reasoning_effort": "higher", "top_k": 5, "chat_template_kwargs": {"model": "a"}}
+    assert Server("m", "http://localhost/v1", extra=extra).extra == extra

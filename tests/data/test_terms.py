@@ -23,10 +23,23 @@ from s1_plugin.data import terms
         ("mine", "deepseek.example.com", "mine", None),
         ("mine", "api.deepseek.com.example.com", "mine", None),
         ("mine", "api.deepseek.com", "DeepSeek", True),
+        ("deepseek/deepseek-r1-0528", "openrouter.ai", "DeepSeek", True),
+        ("deepseek-ai/DeepSeek-R1-0528-Qwen3-8B", "local", "DeepSeek-R1-Distill", True),
+        ("deepseek-ai/DeepSeek-V3-0324", "localhost", "DeepSeek", True),
+        ("deepseek/deepseek-v3.1", "openrouter.ai", "DeepSeek", True),
+        *(
+            (name, "localhost", name, None)
+            for name in ("deepseek-ai/DeepSeek-V2", "deepseek-coder", "DeepSeek-V3", "DeepSeek-R12")
+        ),
     ],
 )
 def test_whose_terms(model, host, whose, allowed):
     assert terms.of(model, host)[:2] == (whose, allowed)
+
+
+def test_r1s_licence_is_r1s_alone():
+    assert "R1" not in terms.of("deepseek-ai/DeepSeek-V3-0324", "localhost").said
+    assert "R1 is MIT" in terms.of("deepseek-r1", "localhost").said
 
 
 def test_what_is_said():

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.fake_teacher import FAULTS, FakeTeacher, outcome_of, reply_of
+from tests.data.fake_teacher import FAULTS, MODEL, FakeTeacher, echoes, outcome_of, reply_of
 
 pytestmark = pytest.mark.e2e
 
@@ -30,7 +30,7 @@ def test_five_kills_and_every_fault(tmp_path):
         "".join(json.dumps({"question": q, "id": n}) + "\n" for n, q in enumerate(questions))
     )
     ledger = tmp_path / "traces" / "traces.jsonl"
-    teacher, chance = FakeTeacher(faulty=0.4, stall=STALL), random.Random(SEED)
+    teacher, chance = FakeTeacher(faulty=0.4, stall=STALL, echo=True), random.Random(SEED)
     at_kill: list[set[str]] = []
     times: list[float] = []
     with teacher.serving() as url:
@@ -80,9 +80,10 @@ def test_five_kills_and_every_fault(tmp_path):
     for row in rows:
         assert row["status"] == outcome_of(row["question"]), row
         trace = (row["thinking_trajectories"], row["attempt"])
-        thinking, answer = reply_of(row["question"])
+        echoed = "Bearer ***" * echoes(row["question"])
+        thinking, answer = (text + echoed for text in reply_of(row["question"]))
         assert trace == (([thinking], answer) if row["status"] == "ok" else ([], ""))
-        assert row["served_as"] == ("" if row["status"] == "error" else "fake-teacher-0601")
+        assert row["served_as"] == ("" if row["status"] == "error" else MODEL + echoed)
     assert len({row["status"] for row in rows}) == 6
 
     twice = 0

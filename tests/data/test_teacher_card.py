@@ -1,0 +1,34 @@
+import asyncio
+
+import pytest
+
+from s1_plugin.data import teacher_card
+from s1_plugin.data.ledger import Ledger
+
+
+@pytest.mark.parametrize("name", ["a|b", "a`b``c", "a\nb", "`"])
+def test_no_name_breaks_the_table(tmp_path, name):
+    """By the rules of https://github.github.com/gfm/#tables-extension- for `|` and code spans."""
+    row = {
+        "key": "k",
+        "status": "ok",
+        "teacher": name,
+        "host": "h",
+        "parameters": f'{{"a": "{name}"}}',
+    }
+
+    async def card():
+        ledger = Ledger(tmp_path / "traces.jsonl")
+        await ledger.add(row)
+        found = teacher_card.render(ledger, "q.jsonl", (name, "h"))
+        await ledger.close()
+        return found
+
+    lines = [line for line in asyncio.run(card()).split("\n") if line.startswith("|")]
+    assert len(lines) == 3
+    cells = {line.replace("\\|", "").count("|") for line in lines}
+    assert len(cells) == 1
+    shown = name.replace("\n", " ").replace("|", "\\|")
+    fence = "`" * {"a`b``c": 3, "`": 2}.get(name, 1)
+    pad = " " * ("`" in name)
+    assert lines[2].startswith(f"| {fence}{pad}{shown}{pad}{fence} | `h` |")
