@@ -22,9 +22,6 @@ class Attempts:
                 key = fingerprint(question)
                 self._places[key] = (*self._places.get(key, ()), group * GROUP + at)
 
-    def __contains__(self, question: str) -> bool:
-        return fingerprint(question) in self._places
-
     def of(self, question: str) -> list[str]:
         """The answers to ``question``, in their order; no failed request is one."""
         return [self._text(row) for row in self._rows(question) if not self._failed(row)]
