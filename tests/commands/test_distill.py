@@ -1,12 +1,15 @@
+import itertools
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from s1_plugin.commands.distill import distill
-from tests.data.fake_teacher import FakeTeacher
+from tests.data.fake_teacher import FakeTeacher, outcome_of
 
 
 @pytest.fixture
@@ -43,22 +46,27 @@ def test_a_dry_run_prices_the_job_and_leaves_nothing(questions, tmp_path):
         (["--extra", "[1]"], "no JSON object"),
         (["--engine-args", '{"a": 1}'], "vllm:FOLDER"),
         (["--teacher", "vllm:x", "--extra", '{"a": 1}'], "--engine-args"),
+        (["--extra", '{"model": "other", "messages": []}'], "holds 'model', which --teacher says"),
+        (["--extra", '{"a": ["sk-0123456789"]}', "--key-env", "MINE"], "holds an API key"),
+        (["--tokenizer", "nobody/nothing", "--dry-run"], "--tokenizer nobody/nothing: cannot be"),
+        (["--tokenizer", "nobody/nothing", "--format", "s1"], "name a folder with a tokenizer"),
         (["--question-field", "problem"], "DEEPSEEK_API_KEY"),
         (["--question-field", "problem", "--dry-run"], "line 1: field 'problem' is missing"),
     ],
 )
 def test_what_cannot_work_is_said_before_anything_is_written(
-    questions, tmp_path, arguments, problem
+    questions, tmp_path, monkeypatch, arguments, problem
 ):
+    monkeypatch.setenv("MINE", "sk-0123456789")
     out = tmp_path / "out"
     done = CliRunner().invoke(distill, [questions, "--out", str(out), *arguments])
-    assert done.exit_code and problem in done.output
+    assert done.exit_code and problem in done.output and done.output.count("\n") < 8
+    assert "sk-0123456789" not in done.output
     assert not out.exists()
 
 
 def test_what_earlier_runs_paid_is_in_the_sums(questions, tmp_path, monkeypatch):
     monkeypatch.setattr("s1_plugin.data.distill._EVERY", 0.0)
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-0123456789")
     rows = Path(questions).read_text().splitlines(keepends=True)
     files = [tmp_path / "few.jsonl", Path(questions)]
     files[0].write_text("".join(rows[:40]))
@@ -77,3 +85,97 @@ def test_what_earlier_runs_paid_is_in_the_sums(questions, tmp_path, monkeypatch)
     assert "with earlier runs 100 rows, " in said[1] and f": ${spent[1]:,}.00" in said[1]
     shown = [float(x.replace(",", "")) for x in re.findall(r"\$([\d,.]+) so far", said[1])]
     assert spent[0] <= min(shown) < max(shown) == spent[1]
+
+
+def ask(folder, questions, teacher=None, *how):
+    """The command on ``questions``: what it exits with and says, and the rows there are then."""
+    path = folder / "these.jsonl"
+    path.write_text("".join(json.dumps(question) + "\n" for question in questions))
+    with (teacher or FakeTeacher()).serving() as url:
+        arguments = [
+            str(path),
+            "--out",
+            str(folder / "out"),
+            "--base-url",
+            url,
+            "--teacher",
+            "fake",
+        ]
+        done = CliRunner().invoke(distill, [*arguments, *how])
+    ledger = folder / "out" / "traces.jsonl"
+    lines = ledger.read_text(encoding="utf-8").splitlines() if ledger.exists() else []
+    return done.exit_code, done.output, [json.loads(line) for line in lines]
+
+
+def asking(outcome, count):
+    """Questions that the teacher lets end so."""
+    named = (f"{outcome} {n}" for n in itertools.count())
+    found = (name for name in named if outcome_of(name) == outcome)
+    return [{"question": name} for name in itertools.islice(found, count)]
+
+
+def test_a_few_questions_that_are_all_refused_say_why(tmp_path):
+    code, said, rows = ask(tmp_path, asking("ok", 30), FakeTeacher(status=400))
+    assert code == 1 and not rows
+    assert "30 questions failed and brought no row" in said
+    assert "30 × error: HTTP 400: no None. Mend what it says" in said
+    assert "no key goes to 127.0.0.1; --key-env names the variable of one" in said
+
+
+@pytest.mark.parametrize(
+    ("outcome", "why"),
+    [
+        ("truncated", "4 × truncated: cut at the token limit, in the thinking; raise --max-tokens"),
+        ("empty", "4 × empty: no text at all. Nothing was answered"),
+        ("no_thinking", "4 × no_thinking: an answer without thinking. The teacher shows no"),
+        ("refused", "4 × refused: the server's content filter. The teacher or its filter will"),
+    ],
+)
+def test_a_run_without_a_trace_fails_and_says_why(tmp_path, outcome, why):
+    code, said, rows = ask(tmp_path, asking(outcome, 4), FakeTeacher())
+    assert code == 1 and why in said and {row["status"] for row in rows} == {outcome}
+    # One trace, and it is no failure; the others are said all the same.
+    code, said, rows = ask(tmp_path, asking(outcome, 8) + asking("ok", 1), FakeTeacher())
+    assert code == 0 and why in said and len(rows) == 9
+
+
+def test_a_student_that_does_not_think_is_no_failure(tmp_path):
+    code, said, rows = ask(tmp_path, asking("no_thinking", 4), FakeTeacher(), "--no-thinking")
+    assert code == 0 and len(rows) == 4 and " × no_thinking" not in said
+
+
+def test_an_answer_that_changed_is_said(tmp_path):
+    """The ledger keeps the first, in one file and between runs."""
+    first, second = asking("ok", 2)
+    file = [{**first, "answer": "1"}, {**first, "answer": "2"}, {**second, "answer": "3"}, second]
+    code, said, rows = ask(
+        tmp_path, [*file, {"question": f" {first['question']}\n", "answer": "1"}]
+    )
+    assert code == 0 and [row["answer"] for row in rows] == ["1", "3"]
+    assert "5 questions × 1 sample, 3 rows left out" in said and "2 to ask" in said
+    assert "2 rows left out with another answer, solution or other column" in said
+    assert repr(first["question"]) in said and "in its lines" not in said
+    code, said, rows = ask(tmp_path, [{**first, "answer": "5"}, {**second, "answer": "3"}])
+    assert code == 0 and [row["answer"] for row in rows] == ["1", "3"] and "nothing to ask" in said
+    assert f"1 question in {tmp_path / 'out' / 'traces.jsonl'} with another answer" in said
+    assert "(the first: " + repr(first["question"]) in said and "paid for, again" in said
+
+
+def test_no_reply_is_longer_than_the_limit(questions, tmp_path):
+    how = [questions, "--out", str(tmp_path / "out"), "--dry-run", "--max-tokens", "100"]
+    done = CliRunner().invoke(distill, how)
+    assert "10,000 of replies (100 each: --max-tokens)" in done.output
+
+
+def test_a_full_disk_is_said_once(tmp_path):
+    """A limit on the size of files stands in for it: the same error, at the same place."""
+    path = tmp_path / "q.jsonl"
+    path.write_text("".join(json.dumps(question) + "\n" for question in asking("ok", 60)))
+    command = [Path(sys.executable).with_name("s1"), "distill", path, "--out", tmp_path / "out"]
+    with FakeTeacher().serving() as url:
+        ran = subprocess.run(
+            ["bash", "-c", 'ulimit -f 16; exec "$@"', "-", *command, "--base-url", url],
+            capture_output=True, text=True,
+        )  # fmt: skip
+    assert ran.returncode == 1 and "Traceback" not in ran.stderr and "never" not in ran.stderr
+    assert "File too large; make room, and give the same command again" in ran.stderr

@@ -175,7 +175,7 @@ def test_domains_that_a_model_names(tmp_path, monkeypatch):
         said = s1(*curate)
     assert "questions of the benchmarks" not in said
     assert "20 rows that the file of --domains names none of ours for: by words" in said
-    rows = [json.loads(line) for line in (tmp_path / "out" / "train.jsonl").open()]
+    rows = [json.loads(line) for line in (tmp_path / "out" / "questions.jsonl").open()]
     for row in rows:
         kind = int(row["question"].split()[1][:-1]) % 3
         assert (row["domain"] == names[kind]) == (kind < 2)
