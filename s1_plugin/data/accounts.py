@@ -25,7 +25,7 @@ class Plan(NamedTuple):
 
 
 class _Others:
-    """Questions that come with other columns than one of the same text."""
+    """Questions that come with another answer or solution than one of the same text."""
 
     def __init__(self) -> None:
         self.count, self.first = 0, ""
@@ -53,38 +53,35 @@ def before(
             key_of(question.text, teacher, settings.parameters, sample)
             for sample in range(settings.samples)
         ]
-        columns = along(question._asdict())
+        mine = along(question._asdict())
         if keys[0] in seen:
-            if seen[keys[0]] != columns:
+            if seen[keys[0]] != mine:
                 in_file.add(question)
             continue
-        seen[keys[0]] = columns
+        seen[keys[0]] = mine
         there = [contents.done[key] for key in keys if key in contents.done]
-        if any(known != columns for known in there):
+        if any(known != mine for known in there):
             in_ledger.add(question)
         if len(there) < len(keys):
             left += len(keys) - len(there)
             prompts += tokens(settings.prompt(question.text)) * (len(keys) - len(there))
     total, twice = len(seen) * settings.samples, (given - len(seen)) * settings.samples
+    also = f", {many(twice, 'row')} left out as the same question stands there before"
     say(
-        f"{many(given, 'question')} × {many(settings.samples, 'sample')}"
-        + (
-            f", {many(twice, 'row')} left out as the same question stands there before"
-            * bool(twice)
-        )
-        + f": {total - left:,} {'is' if total - left == 1 else 'are'} there, {left:,} to ask of "
-        + teacher
+        f"{many(given, 'question')} × {many(settings.samples, 'sample')}{also if twice else ''}: "
+        f"{total - left:,} {'is' if total - left == 1 else 'are'} there, {left:,} to ask of "
+        f"{teacher}"
     )
     if in_file.count:
         say(
-            f"{many(in_file.count, 'row')} left out with another answer, solution or other column "
-            f"than the same question before (the first: {in_file.first!r}): those of the first row "
-            "count; mend the file if they should not"
+            f"{many(in_file.count, 'row')} left out with another answer or solution than the "
+            f"same question before (the first: {in_file.first!r}): those of the first row count; "
+            "mend the file if they should not"
         )
     if in_ledger.count:
         say(
-            f"{many(in_ledger.count, 'question')} in {contents.path} with another answer, solution "
-            f"or other column than now (the first: {in_ledger.first!r}): the ledger keeps its own. "
+            f"{many(in_ledger.count, 'question')} in {contents.path} with another answer or "
+            f"solution than now (the first: {in_ledger.first!r}): the ledger keeps its own. "
             "Mend them in its lines, which are found all the same; or take the lines out, and the "
             "questions are asked, and paid for, again"
         )

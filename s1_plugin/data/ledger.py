@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from s1_plugin.console import say
-from s1_plugin.data.questions import Question
 
 #: Numbers of a row that are added up over all of them.
 SUMMED = ("prompt_tokens", "completion_tokens")
@@ -62,10 +61,9 @@ class Contents:
 
 
 def along(columns: Mapping[str, Any]) -> int:
-    """Another number, within this process, for another answer or other column of a question; where
-    it comes from, its id, does not count."""
-    names = [name for name in Question._fields if name not in ("text", "id")]
-    return hash(tuple(str(columns.get(name) or "") for name in names))
+    """Another number, within this process, for another answer or solution of a question, by which
+    its traces are graded."""
+    return hash(tuple(str(columns.get(name) or "") for name in ("answer", "solution")))
 
 
 class Ledger:

@@ -153,7 +153,7 @@ def test_an_answer_that_changed_is_said(tmp_path):
     )
     assert code == 0 and [row["answer"] for row in rows] == ["1", "3"]
     assert "5 questions × 1 sample, 3 rows left out" in said and "2 to ask" in said
-    assert "2 rows left out with another answer, solution or other column" in said
+    assert "2 rows left out with another answer or solution" in said
     assert repr(first["question"]) in said and "in its lines" not in said
     code, said, rows = ask(tmp_path, [{**first, "answer": "5"}, {**second, "answer": "3"}])
     assert code == 0 and [row["answer"] for row in rows] == ["1", "3"] and "nothing to ask" in said

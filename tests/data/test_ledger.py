@@ -173,5 +173,6 @@ def test_what_goes_along_is_told_apart(tmp_path):
     written(path, row("a", **columns, id="1", question="q"), row("b"))
     done = Contents(path).done
     assert done["a"] == along({**columns, "id": "2"}) and done["b"] == along({})
-    for name in (*columns, "cot_type", "source_type"):
-        assert along({**columns, name: "other"}) != done["a"], name
+    assert along({**columns, "metadata": "other"}) == done["a"]
+    for name in ("answer", "solution"):
+        assert along({**columns, name: "other"}) != done["a"]
