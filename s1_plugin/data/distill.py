@@ -201,6 +201,7 @@ class Run:
             raise
         except Exception as error:  # what the others have under way is paid for: let it come
             if not self._stopping.is_set():
+                self._bar.clear()
                 say("stopping; the replies under way come to their end (ctrl-C: at once)")
             if self._failed is None or not isinstance(error, Hopeless):
                 self._failed = error

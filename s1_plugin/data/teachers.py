@@ -118,7 +118,8 @@ class Server:
                 "the key into an environment variable and name it with --key-env"
             )
         self.name, self.host, self.base_url = model, parts.hostname, base_url
-        self.key_variable = key_variable or _KEYS.get(self.host)
+        known = _KEYS.get(self.host) if parts.scheme == "https" else None  # not in the clear
+        self.key_variable = key_variable or known
         self._key = os.environ.get(self.key_variable or "", "").strip()
         check_extra(extra or {}, self._key)
         gemini = _GEMINI if self.host == "generativelanguage.googleapis.com" else {}

@@ -387,6 +387,7 @@ def test_a_host_that_is_not_known_gets_no_key():
     requests = []
     ask(stream(delta("stop", content="a")), requests=requests, key_variable=None)
     assert KEY not in requests[0][0] and "authorization" not in requests[0][0].lower()
+    assert Server("m", "http://api.openai.com/v1").key_variable is None  # in the clear
     said = Server("m", "http://h/v1").key_said()
     assert said == "no key goes to h; --key-env names the variable of one"
     with pytest.raises(Hopeless, match=r"no key was sent.*--key-env"):
