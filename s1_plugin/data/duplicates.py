@@ -12,12 +12,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from s1_plugin.data.words import numbers, tokens, units
+from s1_plugin.data.words import fine, numbers, plain, tokens, whole
 
 #: Runs of this many tokens are compared.
 SHINGLE = 5
 #: A near copy shares this much (Jaccard).
 THRESHOLD = 0.8
+#: Of two that have all runs in common and are not equal: 1.0 is said of exact copies only.
+NEAREST = 0.99
 #: A pair at the threshold is proposed with probability 1 - (1 - 0.8^5)^20 = 0.9996.
 BANDS, ROWS = 20, 5
 _MIX = np.uint64(0x9E3779B97F4A7C15)
@@ -51,15 +53,15 @@ def _shingles(ids: np.ndarray) -> np.ndarray:
     return out
 
 
-def shingles(text: str) -> set[str]:
-    """The runs of tokens of ``text`` (all of it, if it is shorter)."""
-    words = tokens(text)
+def shingles(said: str) -> set[str]:
+    """The runs of tokens of what `fine` gave (all of them in one, if there are fewer)."""
+    words = tokens(said)
     return {" ".join(words[i : i + SHINGLE]) for i in range(max(1, len(words) - SHINGLE + 1))}
 
 
 def fingerprint(text: str) -> int:
     """64 bits of what the question says, whatever its case and spacing."""
-    return _hash("".join(units(text)))
+    return _hash(whole(plain(text)))
 
 
 def bands(texts: Sequence[str]) -> np.ndarray:
@@ -69,11 +71,11 @@ def bands(texts: Sequence[str]) -> np.ndarray:
     template are never compared.
     """
     known: dict[str, int] = {}
-    pieces, starts, at = [], [], 0
-    figures = np.array([_hash(" ".join(numbers(text))) for text in texts], np.uint64)
+    pieces, starts, figures, at = [], [], [], 0
     for text in texts:
-        ids = []
-        for word in tokens(text):
+        said, ids = fine(text), []
+        figures.append(_hash(" ".join(numbers(said))))
+        for word in tokens(said):
             found = known.get(word)
             if found is None:
                 found = known[word] = _hash(word)
@@ -85,7 +87,7 @@ def bands(texts: Sequence[str]) -> np.ndarray:
     if not pieces:
         return np.zeros((0, BANDS), np.uint64)
     every, cuts = np.concatenate(pieces), np.array(starts)
-    out = np.repeat(figures[:, None], BANDS, axis=1)
+    out = np.repeat(np.array(figures, np.uint64)[:, None], BANDS, axis=1)
     for band in range(BANDS):
         for row in range(band * ROWS, (band + 1) * ROWS):
             least = np.minimum.reduceat(every * _A[row] + _B[row], cuts)
@@ -106,22 +108,24 @@ def copies(
     """
     found: dict[int, tuple[int, float]] = {}
     for group in _groups(fingerprints):
-        first = "".join(units(text(group[0])))
-        for row in group[1:]:
-            # 64 bits can be equal by chance.
-            if "".join(units(text(row))) == first:
-                found[row] = (group[0], 1.0)
+        # 64 bits can be equal by chance.
+        firsts: dict[str, int] = {}
+        for row in group:
+            first = firsts.setdefault(whole(plain(text(row))), row)
+            if first != row:
+                found[row] = (first, 1.0)
     shared = np.zeros(keys.shape, bool)
     for band in range(keys.shape[1]):
         for group in _groups(keys[:, band]):
             shared[group, band] = True
-    known: dict[int, set[str]] = {}
+    known: dict[int, tuple[set[str], list[str]]] = {}
 
-    def seen(row: int) -> set[str]:
+    def seen(row: int) -> tuple[set[str], list[str]]:
         if row not in known:
             if len(known) >= 10_000:  # flat memory, whatever the number of candidates
                 known.clear()
-            known[row] = shingles(text(row))
+            said = fine(text(row))
+            known[row] = shingles(said), numbers(said)
         return known[row]
 
     stay: dict[tuple[int, int], list[int]] = {}
@@ -130,11 +134,11 @@ def copies(
             continue
         places = [(band, int(keys[row, band])) for band in np.flatnonzero(shared[row]).tolist()]
         for other in sorted({other for place in places for other in stay.get(place, ())}):
-            mine, theirs = seen(row), seen(other)
+            (mine, figures), (theirs, others) = seen(row), seen(other)
             alike = len(mine & theirs) / len(mine | theirs)
             # The key may be equal by chance where the numbers are not.
-            if alike >= THRESHOLD and numbers(text(row)) == numbers(text(other)):
-                found[row] = (other, alike)
+            if alike >= THRESHOLD and figures == others:
+                found[row] = (other, min(alike, NEAREST))
                 break
         else:
             for place in places:

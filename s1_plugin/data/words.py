@@ -9,11 +9,19 @@ import unicodedata
 NGRAM = 8
 
 # What changes how LaTeX looks in the file and not what it says: delimiters of formulas, spacing
-# commands, braces, sizes. `\(` and `\[` only where no `\` stands before (`\\[2pt]` breaks lines).
-# Patterns that begin with one literal sign are found quickly.
+# commands, sizes; `\$`, as `$` goes, too. Patterns that begin with one literal sign are found
+# quickly.
+_LENGTH = r"-?[\d.]+\s*(?:mu|em|ex|pt|mm|cm|in)"
+_GROUP = r"\{(?:[^{}]|\{[^{}]*\})*\}"
 _NOISE = re.compile(
-    r"\\(?:(?<!\\\\)[()\[\]]|[,;:!>\s]"
-    r"|(?:quad|qquad|left|right|displaystyle|textstyle|limits|[bB]igg?[lr]?)(?![a-zA-Z]))"
+    r"\\(?:[()\[\],;:!>/$\s]"
+    r"|(?:quad|qquad|enspace|enskip|thinspace|medspace|thickspace|negthinspace|negmedspace"
+    r"|negthickspace|left|right|middle|limits|nolimits|displaystyle|textstyle|scriptstyle"
+    r"|scriptscriptstyle|bigg?[lrm]?|strut|mathstrut|null|allowbreak|nobreak|noindent|smallskip"
+    r"|medskip|bigskip|hfill|vfill)(?![a-z])"
+    rf"|(?:hspace|mspace|vspace)\*?\s*{_GROUP}|(?:phantom|hphantom|vphantom)\s*{_GROUP}"
+    rf"|(?:hskip|mskip|kern|mkern)\s*{_LENGTH}"
+    r"|(?:begin|end)\s*\{(?:math|displaymath|equation)\*?\})"
 )
 # Signs that are typed and signs that are pasted say the same. After NFKC and in lower case, so that
 # `Δ` and `\Delta` are `\delta`, both.
@@ -32,18 +40,44 @@ _SIGNS = {
     ord("°"): "^\\circ ",
     ord("\u2044"): "/",  # of NFKC's ½
 }
-#: NFKC would write the power as a digit of the number.
-_POWERS = {ord(sign): f"^{digit}" for digit, sign in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")}
-_SAME = re.compile(r"\\(?:[dt](frac)|([lgn]e)q(?![a-z]))")
-_WORD = re.compile(r"(?<![\\a-z])([^\W\d_]{3,})")
-_ASCII_WORD = re.compile(r"(?<![\\a-z])([a-z]{3,})")  # the same on ASCII, and quicker
+# NFKC would write powers, indices, and fractions and numbers of one sign as digits of the number
+# that stands before them.
+_NUMERALS = re.compile(
+    "(?:([⁰¹²³⁴-⁾ⁿⁱ]+)|([₀-₎]+)|([¼-¾\u2150-\u215f\u2189\u2460-\u249b\u24ea-\u24ff\u2776-\u2793]))"
+)
+_SAME = re.compile(
+    rf"\\(?:\\(?:\[{_LENGTH}\])?|[dtc](frac|binom)|([lgn]e)q(?![a-z])|,(?=\d{{3}}(?!\d))(?<=\d\\,))"
+)
+# TeX takes single digits as arguments where there are no braces: `\frac12` is a half.
+_ARGUMENTS = {
+    name: re.compile(rf"\\{name}\s*(?:(\d)\s*(\d?)|(\{{[^{{}}]*\}})\s*(\d))")
+    for name in ("frac", "binom")
+}
+_BRACED = re.compile(r"\{\s*(\d+|[^\W\d_]|\\[a-z]+|)\s*\}")
+_LABEL = re.compile(
+    r"\s*(?:(?:problem|question|exercise|example|task|q)\s*\d+(?:\.\d+)*\s*[.:)]\s+"
+    r"|\d{1,3}[.)]\s+(?=[^\W\d_]))"
+)
+# Not in a pair, a set or an index: (1,200) is a point.
+_THOUSANDS = re.compile(r"(?<![\d.,(\[{_^])[1-9]\d{0,2}(?:,\d{3})+(?!,?\d|[)\]}])")
+_COMMA = re.compile(r",(?=\d{3})")  # quickly found, and mostly not
+# White space here tells two numbers from one: 12 3, and 3. 4
+_APART = re.compile(r"(\d\.?)\s+(?=\.?\d)")
+_SPACE = re.compile(r"(\\(?:[a-zA-Z]+\s?|.))|\s+", re.DOTALL)
+# Runs of words with one space between: most of most questions.
+_WORDS = re.compile(r"([^\W\d_](?<![\\a-z].)[^\W\d_]{2,}(?: [^\W\d_]{3,})*)")
+_ASCII_WORDS = re.compile(r"([a-z](?<![\\a-z].)[a-z]{2,}(?: [a-z]{3,})*)")  # the same, and quicker
 _EDGES = ".,;:!?'\"()"
-_LOOSE = re.compile(r"(?<!\d)[.,;:!?'\"()]|[.,;:!?'\"()](?!\d)")
-_DROPPED = {at: None for at in range(0x3001) if chr(at).isspace() or chr(at) in _EDGES}
+_ENDS = '.,;:?"()'
+# Factorials and derivatives, not exclamations and quotes: after a digit, a bracket, one letter, a
+# command.
+_MARKED = re.compile(r"(?:[\d)\]]|(?<![^\W\d_])(?<!')[^\W\d_]|\\[a-z]+)\s*[!'][!'\s.,;:?\"()]*$")
+_DROPPED = {at: None for at in range(0x3001) if chr(at).isspace() or chr(at) in f"{_EDGES}{{}}\0"}
+_DROPPED_BYTES = bytes(at for at in _DROPPED if at < 128)
 #: Few questions begin with the same letters; this many are in the first 80 signs of most.
 _FIRST, _AMONG = 16, 80
-_TOKEN = re.compile(r"\\?[^\W\d_]+|\d+|[^\w\s]")
 _NUMBER = re.compile(r"\d+")
+_TOKEN = re.compile(r"\\?[^\W\d_]+|\d+|[^\w\s]|_")
 
 
 def paper_words(text: str) -> list[str]:
@@ -52,18 +86,36 @@ def paper_words(text: str) -> list[str]:
 
 
 def plain(text: str) -> str:
-    """``text`` in lower case, without what only spaces or delimits LaTeX, and with signs of Unicode
-    as LaTeX and keyboards write them."""
+    """``text`` in lower case, without its label (``12.``, ``Problem 3:``) and what only spaces or
+    delimits LaTeX, and with signs of Unicode as LaTeX and keyboards write them."""
     if text.isascii():
         text = text.lower()
     else:
-        text = unicodedata.normalize("NFKC", text.translate(_POWERS)).lower().translate(_SIGNS)
+        text = unicodedata.normalize("NFKC", _NUMERALS.sub(_numeral, text))
+        text = text.lower().translate(_SIGNS)
     if "\\" in text:
-        text = _SAME.sub(lambda match: f"\\{match[1] or match[2]}", text)
+        text = _SAME.sub(_same, text.replace(",\\!", ","))
         text = _NOISE.sub(" ", text)
-    for sign in "${}~":  # quicker than translate
+        for name, arguments in _ARGUMENTS.items():
+            if name in text:
+                text = arguments.sub(rf"\\{name} \1\3 \2\4 ", text)
+    for sign in "$~":  # quicker than translate
         text = text.replace(sign, " ")
-    return text.replace("`", "'")
+    text = text.replace("{,}", ",").replace("`", "'")
+    label = _LABEL.match(text)
+    return text[label.end() :] if label else text
+
+
+def _numeral(match: re.Match[str]) -> str:
+    if match[3]:
+        return f" {match[3]} "
+    return f"^{{{match[1]}}}" if match[1] else f"_{{{match[2]}}}"
+
+
+def _same(match: re.Match[str]) -> str:
+    if match[1] or match[2]:
+        return f"\\{match[1] or match[2]}"
+    return "," if match[0] == "\\," else "\\cr "  # a new line of a table
 
 
 def units(text: str) -> list[str]:
@@ -74,39 +126,84 @@ def units(text: str) -> list[str]:
 
 def units_of(text: str) -> list[str]:
     """`units` of what `plain` gave."""
-    # What stands before the first word, the word, what stands between, the second word, …
-    parts = (_ASCII_WORD if text.isascii() else _WORD).split(text)
+    text = text.replace("{", " ").replace("}", " ")
+    if _APART.search(text):  # quicker than sub, where there are none
+        text = _APART.sub(_apart, text)
+    # What stands before the first words, the words, what stands between, the second words, …
+    parts = (_ASCII_WORDS if text.isascii() else _WORDS).split(text)
+    units = map(_marked if "!" in text or "'" in text else _unit, parts[::2])
     out = []
-    for between, word in zip(parts[::2], [*parts[1::2], ""], strict=True):
-        if between != " ":  # as nearly everywhere
-            unit = "".join(between.split()).strip(_EDGES)
-            if unit:
-                out.append(unit)
-        out.append(word)
+    for unit, run in zip(units, [*parts[1::2], ""], strict=True):
+        if unit:
+            out.append(unit)
+        out += run.split(" ")
     out.pop()
     return out
 
 
+def _unit(signs: str) -> str:
+    return "".join(signs.split()).strip(_EDGES)
+
+
+def _marked(signs: str) -> str:
+    """`_unit` that keeps factorials and derivatives."""
+    if ("!" in signs or "'" in signs) and _MARKED.search(signs):
+        return "".join(signs.split()).lstrip(_EDGES).rstrip(_ENDS)
+    return _unit(signs)
+
+
 def whole(text: str) -> str:
-    """All of what `plain` gave in one word, without signs that end words and clauses (not those
-    between two digits): what two copies have in common though words are joined or torn apart."""
-    return _LOOSE.sub("", "".join(text.split()))
+    """All of what `plain` gave, in one word: what two copies have in common though words are joined
+    or torn apart. Without braces around one number, letter or command, and without the sign that
+    ends the text; numbers that stand apart stay apart, so that equal texts have equal numbers."""
+    text = _BRACED.sub(_unbraced, text).replace("''", '"')
+    return "".join(_APART.sub(_apart, text).split()).rstrip(".?:")
+
+
+# Quicker than templates.
+def _apart(match: re.Match[str]) -> str:
+    return f"{match[1]}\0"
+
+
+def _unbraced(match: re.Match[str]) -> str:
+    return f" {match[1]} "
+
+
+def squeezed(text: str) -> str:
+    """``text`` without white space, but for one sign after a command."""
+    return _SPACE.sub(lambda match: match[1] or "", text)
 
 
 def beginning(text: str) -> str:
     """The first signs of what `plain` gave: equal where `whole` is, and quickly had."""
-    start = text[:_AMONG].translate(_DROPPED)
-    return (start if len(start) >= _FIRST else text.translate(_DROPPED))[:_FIRST]
+    start = _undropped(text[:_AMONG])
+    return (start if len(start) >= _FIRST else _undropped(text))[:_FIRST]
 
 
-def tokens(text: str) -> list[str]:
-    """Words, commands, numbers and single signs: the finer grain on which near copies are found."""
-    return _TOKEN.findall(plain(text))
+def _undropped(text: str) -> str:
+    if text.isascii():  # the same, and quicker
+        return text.encode().translate(None, _DROPPED_BYTES).decode()
+    return text.translate(_DROPPED)
 
 
-def numbers(text: str) -> list[str]:
-    """The numbers in ``text``, sorted: two problems that differ in one are two problems."""
-    return sorted(_NUMBER.findall(text))
+def fine(text: str) -> str:
+    """``text`` as near copies are compared: braces as in `whole`, thousands without commas."""
+    said = plain(text)
+    if "{" in said:
+        said = _BRACED.sub(_unbraced, said)
+    if _COMMA.search(said):
+        said = _THOUSANDS.sub(lambda match: match[0].replace(",", ""), said)
+    return said
+
+
+def tokens(said: str) -> list[str]:
+    """Words, commands, numbers and single signs of what `fine` gave."""
+    return _TOKEN.findall(said)
+
+
+def numbers(said: str) -> list[str]:
+    """The numbers in what `fine` gave, in their order: two problems that differ in them are two."""
+    return _NUMBER.findall(said)
 
 
 def grams(words: list[str], n: int = NGRAM) -> list[str]:

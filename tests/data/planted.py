@@ -5,6 +5,25 @@ from __future__ import annotations
 import random
 import re
 
+# Written down here and not taken from words.py: what LaTeX leaves between two signs, and nobody
+# sees; and what stands around a formula.
+SPACING = (
+    *(" ", "  ", "~", "{}", r"\ ", r"\,", r"\:", r"\;", r"\!", r"\>", r"\/"),
+    *(r"\thinspace ", r"\negthinspace ", r"\enspace ", r"\enskip ", r"\quad ", r"\qquad "),
+    *(r"\hspace{1mm}", r"\hspace*{-0.5em}", r"\mspace{2mu}", r"\hskip 1pt ", r"\mskip3mu "),
+    *(
+        r"\kern-.2em ",
+        r"\mkern 2mu ",
+        r"\phantom{}",
+        r"\hphantom{x^{2}}",
+        r"\vphantom{\frac{1}{2}}",
+    ),
+    *(r"\displaystyle ", r"\textstyle ", r"\mathstrut ", r"\allowbreak "),
+)
+DELIMITERS = (
+    *(("$", "$"), ("$$", "$$"), (r"\(", r"\)"), (r"\[", r"\]")),
+    *((rf"\begin{{{e}}}", rf"\end{{{e}}}") for e in ("math", "displaymath", "equation*")),
+)
 _FORMULA = re.compile(r"(?<!\\)\$(?:\\.|[^$\\])+\$|\\\[.*?\\\]|\\\(.*?\\\)", re.DOTALL)
 
 
@@ -52,8 +71,9 @@ def _respaced(formula: str, rng: random.Random) -> str:
     for piece in re.findall(r"\\[a-zA-Z]+\s*|\\.|[a-zA-Z]+|\s+|.", formula, re.DOTALL):
         out.append(piece)
         if piece in "=+-<>," and rng.random() < 0.5:
-            out.append(rng.choice((" ", "\\,", "\\;", "  ", "~")))
+            out.append(rng.choice(SPACING))
     text = "".join(out)
     if text.startswith("$") and rng.random() < 0.5:
-        text = f"\\({text[1:-1]}\\)"
+        begin, end = rng.choice(DELIMITERS)
+        text = f"{begin}{text[1:-1]}{end}"
     return text.replace("\\frac", rng.choice(("\\frac", "\\dfrac", "\\tfrac")))

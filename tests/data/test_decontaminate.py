@@ -7,7 +7,7 @@ import pytest
 
 from s1_plugin.data.decontaminate import Benchmark, Index, nearest
 from s1_plugin.data.words import grams, paper_words
-from tests.data.planted import pasted, planted, squeezed
+from tests.data.planted import SPACING, pasted, planted, squeezed
 
 
 def bench(name, questions, ids=None):
@@ -90,6 +90,21 @@ def test_questions_below_eight_words_are_compared_whole():
     assert index.find("What is $\\sqrt{51}$?") is None
     # With a word more it is another question.
     assert index.find("Tell me: what is $\\sqrt{50}$?") is None
+
+
+def test_whole_questions_with_other_numbers_are_not_equal():
+    index = Index.build([bench("b", ["How many zeros does $100!$ end with?", "Is 1 23 4 so?"])])
+    assert index.find("how many zeros does 100! end with").ngram == ""
+    assert index.find("How many zeros does 100 end with?") is None
+    assert index.find("Is 12 3 4 so?") is None
+    # Without any space it may be what the benchmark asks, and goes.
+    assert index.find("Is1234so?").ngram == ""
+
+
+@pytest.mark.parametrize("space", SPACING)
+def test_spacing_of_latex_hides_no_copy(space):
+    index = Index.build([bench("b", ["What is $x+\\sqrt{50}$?"])])
+    assert index.find(f"What is \\[x+{space}\\sqrt{{50}}{space}\\]?").ngram == ""
 
 
 def test_stock_phrases_are_told_apart_and_yield_to_better_evidence():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from s1_plugin.data import duplicates as d
+from s1_plugin.data.words import fine
 from tests.data.planted import planted
 
 
@@ -29,6 +30,38 @@ def test_near_copies_at_the_threshold():
     two = [*one[:10], "another", *one[11:]]
     found = copies([BASE, " ".join(one), " ".join(two)])
     assert found == {1: (0, 51 / 61)}
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("costs 1,000 or", "costs 1000 or"),
+        ("has x² or", "has $x^2$ or"),
+        (r"has \frac12 or", r"has $\frac{1}{2}$ or"),
+        ("1. Find", "2. Find"),
+        ("Problem 12: Find", "Find"),
+    ],
+)
+def test_near_copies_written_otherwise(a, b):
+    found = copies([f"{a} {BASE}", f"{b} {BASE} indeed"])
+    assert set(found) == {1} and 0.9 < found[1][1] < 1
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [("3 men and 5", "5 men and 3"), ("1,000", "100"), ("x²", "x³")]
+)
+def test_near_copies_with_other_numbers_are_not(a, b):
+    assert copies([f"{a} {BASE}", f"{b} {BASE} indeed"]) == {}
+
+
+def test_exact_is_said_of_equal_questions_only():
+    assert copies([f"{BASE} 1,000", f"{BASE} 1000"]) == {1: (0, d.NEAREST)}
+
+
+def test_rows_with_equal_fingerprints_by_chance_are_compared():
+    texts = ["What is 5!", "What is 5", "what is $5!$", "what is $5$"]
+    prints = np.zeros(4, np.uint64)
+    assert d.copies(prints, d.bands(texts), texts.__getitem__) == {2: (0, 1.0), 3: (1, 1.0)}
 
 
 def test_pairs_just_above_the_threshold_are_proposed():
@@ -78,8 +111,9 @@ def test_against_every_pair_on_real_questions(data_dir):
     rng = random.Random(1)
     texts += [planted(text, rng) for text in texts[:100]]
     found = copies(texts)
-    sets = [d.shingles(text) for text in texts]
-    figures = [d.numbers(text) for text in texts]
+    said = [fine(text) for text in texts]
+    sets = [d.shingles(text) for text in said]
+    figures = [d.numbers(text) for text in said]
     by_all_pairs = set()
     for row in range(len(texts)):
         for other in range(row):
