@@ -179,3 +179,5 @@ def test_a_full_disk_is_said_once(tmp_path):
         )  # fmt: skip
     assert ran.returncode == 1 and "Traceback" not in ran.stderr and "never" not in ran.stderr
     assert "File too large; make room, and give the same command again" in ran.stderr
+    # The card is the one from before: on a full disk it would have been cut to nothing.
+    assert "None yet." in (tmp_path / "out" / "README.md").read_text()
