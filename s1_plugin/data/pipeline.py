@@ -1,8 +1,9 @@
 """A sequence of stages over rows: what each keeps, why rows go, and a cache by content.
 
 A stage measures rows (of each row alone, on any engine) and then decides over all of them. Its
-outcome is kept under a key of its code, its settings, the rows that came to it and the columns it
-needs: where an earlier stage changed and lets the same rows through, nothing is done again.
+outcome is kept under a key of its code, the versions of the packages it uses, its settings, the
+rows that came to it and the columns it needs: where an earlier stage changed and lets the same rows
+through, nothing is done again.
 """
 
 from __future__ import annotations
@@ -10,16 +11,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from s1_plugin.data.engine import Job, Local, Measure, Ray
-from s1_plugin.data.rows import GROUP, Rows, bar
+from s1_plugin.data.rows import GROUP, Rows, bar, replace
 
 
 @dataclass
@@ -63,6 +66,8 @@ class Stage:
         decide: what stays; a pure function of its argument.
         settings: whatever ``measure`` and ``decide`` depend on but rows and code, as JSON.
         code: modules whose source is a part of the key.
+        packages: installed packages, other than Python's own, that ``measure`` and ``decide`` work
+            with; their versions are a part of the key, as Python's is.
         reads: columns of the input that ``measure`` is given.
         needs: columns of earlier stages that either is given.
         measure: from a batch of rows to lists or arrays of the same length.
@@ -75,6 +80,7 @@ class Stage:
     reads: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     measure: Measure | None = None
+    packages: tuple[str, ...] = ()
 
 
 @dataclass
@@ -193,10 +199,21 @@ def _key(stage: Stage, rows: Rows, numbers: list[int], columns: Mapping[str, lis
         spec = find_spec(module)
         assert spec is not None and spec.origin, module
         digest.update(hashlib.sha256(Path(spec.origin).read_bytes()).digest())
+    # Python's own: what is a letter, and what NFKC writes, is of unicodedata.
+    digest.update(f"Python {platform.python_version()}\n".encode())
+    for package in sorted(stage.packages):
+        digest.update(f"{package} {_version(package)}\n".encode())
     digest.update(json.dumps(numbers).encode())
     for name in stage.needs:
         digest.update(json.dumps([name, columns[name]]).encode())
     return digest.hexdigest()[:32]
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # whoever needs it says so; without it the outcome is another
+        return "none"
 
 
 def _keep(path: Path, stage: Stage, outcome: Outcome) -> None:
@@ -210,18 +227,21 @@ def _keep(path: Path, stage: Stage, outcome: Outcome) -> None:
         "said": outcome.said,
     }
     part.write_text(json.dumps(kept), encoding="utf-8")
-    part.replace(path)
+    replace(part, path)
 
 
 def _kept(path: Path, count: int) -> Outcome | None:
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # not there, or not whole: done again
+        if kept["rows"] != count or any(len(v) != count for v in kept["columns"].values()):
+            return None
+        reasons = [""] * count
+        for at, reason in kept["gone"].items():
+            reasons[int(at)] = reason
+        return Outcome(reasons, kept["columns"], kept["said"])
+    # Not there, not whole, or not what we write: done again.
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
-    reasons = [""] * count
-    for at, reason in kept["gone"].items():
-        reasons[int(at)] = reason
-    return Outcome(reasons, kept["columns"], kept["said"])
 
 
 def _step(

@@ -106,15 +106,16 @@ def load(sources: Sequence[str], cache: Path, layout: str | None = None) -> Rows
     for source in opened:
         key.update(f"{source.name} {source.digest}\n".encode())
     path = cache / "rows" / f"{key.hexdigest()[:32]}.parquet"
-    if not path.exists():
+    rows = _kept(path)
+    if rows is None:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{path.name}.{os.getpid()}.part")
         try:
             _write(part, opened)
-            part.replace(path)
+            replace(part, path)
         finally:
             part.unlink(missing_ok=True)
-    rows = Rows(path)
+        rows = Rows(path)
     for name, found in rows.layouts.items():
         say(f"{name}: read as {', '.join(f'{kind} ({n:,} rows)' for kind, n in found.items())}")
         if _UNASKED in found:
@@ -122,6 +123,25 @@ def load(sources: Sequence[str], cache: Path, layout: str | None = None) -> Rows
                 f"{name}: if a `solution` there is a thinking trace, as in LIMO, give --layout limo"
             )
     return rows
+
+
+def _kept(path: Path) -> Rows | None:
+    """The rows kept before; None if there are none, or none that can be read: a torn file."""
+    try:
+        return Rows(path)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, LookupError, TypeError) as error:  # pyarrow's are ValueErrors
+        say(f"{path}: is no whole file of rows ({type(error).__name__}); the input is read again")
+        return None
+
+
+def replace(part: Path, path: Path) -> None:
+    """``part`` becomes ``path`` once it is on the disk: after a crash the whole file is there, or
+    the one before."""
+    with part.open("rb+") as file:
+        os.fsync(file.fileno())
+    part.replace(path)
 
 
 def labels(names: Sequence[str], least: int = 1) -> list[str]:

@@ -31,6 +31,8 @@ _GRADING = (
     *(f"s1_plugin.evaluation.{name}" for name in ("maths", "math_worker", "verifier")),
     "s1_plugin.formats",
 )
+#: What the verifier works with.
+_MATHS = ("math-verify", "latex2sympy2_extended", "sympy", "mpmath", "antlr4-python3-runtime")
 
 
 def _gone(found: Found) -> Outcome:
@@ -142,6 +144,7 @@ def copies() -> Stage:
         (_ME, duplicates.__name__, _WORDS),
         reads=("question",),
         measure=_fingerprints,
+        packages=("numpy",),
     )
 
 
@@ -199,6 +202,7 @@ def hard(students: Sequence[difficulty.Student]) -> Stage:
         (_ME, *_GRADING),
         reads=("question", "answer", "solution", "other"),
         measure=partial(difficulty.solved, list(students)),
+        packages=_MATHS,
     )
 
 
@@ -225,6 +229,7 @@ def length(tokenizer: Path | None, column: str | None, most: int | None) -> Stag
         (_ME, lengths.__name__),
         reads=reads,
         measure=measure,
+        packages=() if tokenizer is None else ("tokenizers",),
     )
 
 
@@ -285,6 +290,7 @@ def domain(source: str | Attempts | None) -> Stage:
         (_ME, domains.__name__, *_ATTEMPTS),
         reads=reads,
         measure=measure,
+        packages=("PyYAML",),
     )
 
 
@@ -414,4 +420,5 @@ def selection(
         reads=("source_type", "attempt", "answer", "solution", "other") if by_s1 else (),
         needs=("domain", "trace_tokens") if with_lengths else ("domain",),
         measure=partial(_direct, rules) if by_s1 else None,
+        packages=_MATHS if by_s1 else (),
     )

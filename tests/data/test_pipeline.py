@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import platform
+
+import pytest
 
 from s1_plugin.data.engine import Local
 from s1_plugin.data.pipeline import Outcome, Stage, run
@@ -69,12 +72,67 @@ def test_changed_code_and_changed_rows(tmp_path, monkeypatch):
     assert ran(input_rows(tmp_path, 7), stages, tmp_path)[1] == ["one", "two"]
 
 
-def test_a_torn_outcome_is_made_again(tmp_path):
+@pytest.mark.parametrize(
+    "left",
+    [
+        lambda whole: whole[:20],
+        lambda whole: b"",
+        lambda whole: bytes(len(whole)),
+        lambda whole: b"{}",
+        lambda whole: b"[]",
+        lambda whole: b"null",
+        lambda whole: whole.replace(b'"rows": ', b'"rows": 1'),
+        lambda whole: whole.replace(b'"gone": {"0"', b'"gone": {"70"'),
+        lambda whole: whole.replace(b'"seen": [0, ', b'"seen": ['),
+    ],
+)
+def test_a_torn_outcome_is_made_again(tmp_path, left):
     rows = input_rows(tmp_path)
-    ran(rows, three(drop(2)), tmp_path)
-    for path in (tmp_path / "cache" / "stages").iterdir():
-        path.write_text(path.read_text()[:20])
-    assert ran(rows, three(drop(2)), tmp_path)[1] == ["first", "second", "third"]
+    stages = [Stage("first", drop(0), {}, ())]
+    first = ran(rows, stages, tmp_path)[0]
+    (path,) = (tmp_path / "cache" / "stages").iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(left(whole))
+    assert path.read_bytes() != whole
+    again, names = ran(rows, stages, tmp_path)
+    assert names == ["first"]
+    assert (again.numbers, again.columns) == (first.numbers, first.columns)
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("kept", [0, 1, 100, -100, -1])
+def test_torn_rows_are_read_again(tmp_path, capsys, kept):
+    rows = input_rows(tmp_path)
+    whole = rows.path.read_bytes()
+    rows.path.write_bytes(whole[:kept])
+    capsys.readouterr()
+    again = input_rows(tmp_path)
+    assert "is no whole file of rows" in capsys.readouterr().err
+    assert again.digest == rows.digest and again.path.read_bytes() == whole
+    assert [again.value(n, "question") for n in range(6)] == [f"q{n}" for n in range(6)]
+    input_rows(tmp_path)
+    assert "is no whole file" not in capsys.readouterr().err
+
+
+def test_another_version_of_a_package_or_of_python_runs_again(tmp_path, monkeypatch):
+    def installed(version):
+        folder = tmp_path / version / f"some_package-{version}.dist-info"
+        folder.mkdir(parents=True)
+        (folder / "METADATA").write_text(f"Name: some-package\nVersion: {version}\n")
+        monkeypatch.syspath_prepend(str(tmp_path / version))
+
+    stages = [
+        Stage("one", drop(1), {}, (), packages=("some-package", "click")),
+        Stage("two", drop(), {}, ()),
+    ]
+    rows = input_rows(tmp_path)
+    assert ran(rows, stages, tmp_path)[1] == ["one", "two"]  # it is not installed
+    for version in ("1.0", "1.1"):
+        installed(version)
+        assert ran(rows, stages, tmp_path)[1] == ["one"]
+        assert ran(rows, stages, tmp_path)[1] == []
+    monkeypatch.setattr(platform, "python_version", lambda: "4.0.0")
+    assert ran(rows, stages, tmp_path)[1] == ["one", "two"]
 
 
 def test_steps_count_reasons_by_kind(tmp_path):
