@@ -144,7 +144,6 @@ def test_a_changed_file(folder, ran, name, row, expected):
         ({"max_tokens": 1000}, ["length"]),
         ({"seed": 1}, ["selection"]),
         ({"rows": 19}, ["selection"]),
-        ({"mode": "random"}, ["selection"]),
         # One row less comes to all that follows.
         (
             {"patterns": "- {name: n, in: [question], pattern: 'circle number 1'}"},
@@ -161,6 +160,11 @@ def test_a_changed_option(folder, tmp_path, ran, changes, expected):
             changes = {option: (folder / "against.jsonl",)}
     assert ran(**changes) == expected
     assert ran(**changes) == ran() == []
+
+
+def test_other_ways_to_select(ran):
+    for mode in ("random", "longest", "diverse", "all"):
+        assert ran(mode=mode) == ["selection"]
 
 
 @pytest.mark.parametrize(
