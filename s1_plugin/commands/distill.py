@@ -162,8 +162,8 @@ def distill(questions: str, out: Path, dry_run: bool, **options: Any) -> None:
     Before it starts it names what the teacher's terms say about training on its output.
     See docs/distill.md.
     """
-    from s1_plugin.data.ledger import LedgerError
-    from s1_plugin.data.limits import Hopeless
+    from s1_plugin.distill.ledger import LedgerError
+    from s1_plugin.distill.limits import Hopeless
 
     try:
         code = asyncio.run(_distill(questions, out, dry_run, options))
@@ -178,10 +178,10 @@ def distill(questions: str, out: Path, dry_run: bool, **options: Any) -> None:
 
 async def _distill(source: str, out: Path, dry_run: bool, options: dict[str, Any]) -> int:
     from s1_plugin.console import say
-    from s1_plugin.data import accounts, cost, domains, teacher_card, terms
-    from s1_plugin.data import distill as run
-    from s1_plugin.data.ledger import Contents, Ledger
-    from s1_plugin.data.questions import Questions
+    from s1_plugin.data import domains
+    from s1_plugin.distill import accounts, card, cost, run, terms
+    from s1_plugin.distill.ledger import Contents, Ledger
+    from s1_plugin.distill.questions import Questions
 
     _check(options)
     asked = run.Asked("", *(options[n] for n in ("max_tokens", "temperature", "top_p", "seed")))
@@ -231,7 +231,7 @@ async def _distill(source: str, out: Path, dry_run: bool, options: dict[str, Any
             say(f"{path}: every question is there; nothing to ask")
             return 0
         if not domain:  # names of domains are no data set
-            teacher_card.write(ledger, source, (teacher.name, teacher.host))
+            card.write(ledger, source, (teacher.name, teacher.host))
         async with teacher:
             going = run.Run(teacher, ledger, settings, (plan.prompt, plan.reply))
             todo = run.jobs(asking, teacher.name, settings, ledger.contents.done)
@@ -243,7 +243,7 @@ async def _distill(source: str, out: Path, dry_run: bool, options: dict[str, Any
     finally:
         await ledger.close()
         if not (domain or ledger.broken):  # the disk takes no card either
-            teacher_card.write(ledger, source, (teacher.name, teacher.host))
+            card.write(ledger, source, (teacher.name, teacher.host))
 
 
 def _check(options: dict[str, Any]) -> None:
@@ -262,14 +262,14 @@ def _teacher(options: dict[str, Any], fmt: str, local: bool) -> Any:
 
     name = options["teacher"]
     if local:
-        from s1_plugin.data.offline import Engine
+        from s1_plugin.distill.offline import Engine
 
         if options["extra"] or options["key_env"]:
             raise ValueError("--extra and --key-env are for servers; vllm: takes --engine-args")
         return Engine(name.removeprefix("vllm:"), get_format(fmt), options["engine_args"])
     if options["engine_args"]:
         raise ValueError("--engine-args are for --teacher vllm:FOLDER; a server takes --extra")
-    from s1_plugin.data.teachers import Server
+    from s1_plugin.distill.teachers import Server
 
     how: dict[str, Any] = {}
     if options["fmt"]:
@@ -277,8 +277,8 @@ def _teacher(options: dict[str, Any], fmt: str, local: bool) -> Any:
             raise ValueError(
                 "--format writes the prompt itself: name the model's --tokenizer (folder or hub id)"
             )
-        from s1_plugin.data.cost import load_tokenizer
-        from s1_plugin.data.offline import prompt_ids
+        from s1_plugin.distill.cost import load_tokenizer
+        from s1_plugin.distill.offline import prompt_ids
         from s1_plugin.encoding import TextEncoder
 
         encoder = TextEncoder(load_tokenizer(options["tokenizer"]))

@@ -1,1 +1,1 @@
-"""From questions to training data: distil a teacher, curate what it wrote."""
+"""From many traces to the rows to train on, and what is in them (`s1 curate`, `s1 data`)."""

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from s1_plugin.data.engine import Batch
-from s1_plugin.data.replies import STATUSES
 from s1_plugin.data.rows import InputError
+from s1_plugin.distill.replies import STATUSES
 
 _COLUMNS = ("question", "thinking", "attempt")
 

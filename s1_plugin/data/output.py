@@ -12,9 +12,9 @@ from typing import Any
 
 from s1_plugin import __version__
 from s1_plugin.console import say
-from s1_plugin.data import terms
 from s1_plugin.data.curate import Asked, Curated
 from s1_plugin.data.decontaminate import summary
+from s1_plugin.distill import terms
 from s1_plugin.training.card import BESIDE, FILE_NAME, by_hand, signed
 
 #: Of an absolute path, alone or in `--out=/…` or `-o/…`: all but the name.

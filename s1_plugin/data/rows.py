@@ -25,7 +25,7 @@ from typing import Any
 
 from s1_plugin import records
 from s1_plugin.console import say
-from s1_plugin.data import replies
+from s1_plugin.distill import replies
 
 #: Rows that are read together: some 30 MB of traces.
 GROUP = 500

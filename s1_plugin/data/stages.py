@@ -21,7 +21,7 @@ from s1_plugin.data.rows import InputError
 
 _ME = "s1_plugin.data.stages"
 _WORDS = "s1_plugin.data.words"
-_FILTERS = (filters.__name__, "s1_plugin.data.replies", "s1_plugin.formats")
+_FILTERS = (filters.__name__, "s1_plugin.distill.replies", "s1_plugin.formats")
 #: An attempt is found by the fingerprint of its question.
 _ATTEMPTS = ("s1_plugin.data.attempts", duplicates.__name__, _WORDS)
 _GRADING = (

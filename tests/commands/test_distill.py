@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from s1_plugin.commands.distill import distill
-from tests.data.fake_teacher import FakeTeacher, outcome_of
+from tests.distill.fake_teacher import FakeTeacher, outcome_of
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_what_cannot_work_is_said_before_anything_is_written(
 
 
 def test_what_earlier_runs_paid_is_in_the_sums(questions, tmp_path, monkeypatch):
-    monkeypatch.setattr("s1_plugin.data.distill._EVERY", 0.0)
+    monkeypatch.setattr("s1_plugin.distill.run._EVERY", 0.0)
     rows = Path(questions).read_text().splitlines(keepends=True)
     files = [tmp_path / "few.jsonl", Path(questions)]
     files[0].write_text("".join(rows[:40]))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.fake_teacher import FAULTS, MODEL, FakeTeacher, echoes, outcome_of, reply_of
+from tests.distill.fake_teacher import FAULTS, MODEL, FakeTeacher, echoes, outcome_of, reply_of
 
 pytestmark = pytest.mark.e2e
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from s1_plugin.console import printable
-from s1_plugin.data.limits import Hopeless
+from s1_plugin.distill.limits import Hopeless
 from s1_plugin.forcing.http import Refused, Unavailable, retry_after
 
 #: Characters of a key that is a secret also where it stands in a text; shorter ones, such as the

@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from s1_plugin.data.limits import Breaker, Hopeless, Pace, pause
+from s1_plugin.distill.limits import Breaker, Hopeless, Pace, pause
 
 
 class Clock:

@@ -19,14 +19,14 @@ from tqdm import tqdm
 
 from s1_plugin import __version__
 from s1_plugin.console import say
-from s1_plugin.data.cost import EXPECTED_TOKENS, Prices, money
-from s1_plugin.data.failures import Busy, Free
-from s1_plugin.data.ledger import Contents, Ledger, LedgerError
-from s1_plugin.data.limits import Breaker, Hopeless, Pace, pause
-from s1_plugin.data.questions import Question
-from s1_plugin.data.reasons import Reasons
-from s1_plugin.data.replies import Reply
-from s1_plugin.data.teachers import Asked, Teacher
+from s1_plugin.distill.cost import EXPECTED_TOKENS, Prices, money
+from s1_plugin.distill.failures import Busy, Free
+from s1_plugin.distill.ledger import Contents, Ledger, LedgerError
+from s1_plugin.distill.limits import Breaker, Hopeless, Pace, pause
+from s1_plugin.distill.questions import Question
+from s1_plugin.distill.reasons import Reasons
+from s1_plugin.distill.replies import Reply
+from s1_plugin.distill.teachers import Asked, Teacher
 from s1_plugin.forcing.http import Refused, Unavailable
 
 #: Seconds between two looks at the bar, and kinds of failure that are said as they come.

@@ -1,6 +1,6 @@
 import pytest
 
-from s1_plugin.data import terms
+from s1_plugin.distill import terms
 
 
 @pytest.mark.parametrize(

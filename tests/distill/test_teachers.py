@@ -10,9 +10,9 @@ from time import time
 
 import pytest
 
-from s1_plugin.data.failures import Busy, Free
-from s1_plugin.data.limits import Hopeless
-from s1_plugin.data.teachers import Asked, Server
+from s1_plugin.distill.failures import Busy, Free
+from s1_plugin.distill.limits import Hopeless
+from s1_plugin.distill.teachers import Asked, Server
 from s1_plugin.forcing.http import Refused, Unavailable
 from s1_plugin.formats import S1
 

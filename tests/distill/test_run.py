@@ -9,18 +9,18 @@ from itertools import pairwise
 import pytest
 from tqdm import tqdm
 
-from s1_plugin.data import teacher_card
-from s1_plugin.data.cost import Prices
-from s1_plugin.data.distill import Run, Settings, expected_tokens, jobs, key_of
-from s1_plugin.data.failures import Busy, Free
-from s1_plugin.data.ledger import Contents, Ledger
-from s1_plugin.data.limits import Hopeless
-from s1_plugin.data.questions import Question
-from s1_plugin.data.replies import Reply
-from s1_plugin.data.teachers import Asked, Server
+from s1_plugin.distill import card
+from s1_plugin.distill.cost import Prices
+from s1_plugin.distill.failures import Busy, Free
+from s1_plugin.distill.ledger import Contents, Ledger
+from s1_plugin.distill.limits import Hopeless
+from s1_plugin.distill.questions import Question
+from s1_plugin.distill.replies import Reply
+from s1_plugin.distill.run import Run, Settings, expected_tokens, jobs, key_of
+from s1_plugin.distill.teachers import Asked, Server
 from s1_plugin.forcing.http import Refused, Unavailable
 from s1_plugin.records import BadRow, detect
-from tests.data.fake_teacher import FakeTeacher, outcome_of
+from tests.distill.fake_teacher import FakeTeacher, outcome_of
 
 QUESTIONS = [Question(f"q{n}", id=str(n), answer="5") for n in range(60)]
 
@@ -51,7 +51,7 @@ def distil(folder, teacher, questions=QUESTIONS, how=None, expected=(10, 100), s
             return run
         finally:
             await ledger.close()
-            teacher_card.write(ledger, "questions.jsonl", ("fake", "127.0.0.1"))
+            card.write(ledger, "questions.jsonl", ("fake", "127.0.0.1"))
 
     run = asyncio.run(go())
     lines = (folder / "traces.jsonl").read_text(encoding="utf-8").split("\n")
@@ -136,16 +136,16 @@ def test_a_teacher_that_takes_nothing_is_not_asked_everything(tmp_path, status, 
 
 
 def test_a_busy_teacher_is_no_fault_of_the_questions(tmp_path, monkeypatch):
-    monkeypatch.setattr("tests.data.fake_teacher.FAULTS", ("429",))
-    monkeypatch.setattr("s1_plugin.data.limits._LONGEST_PAUSE", 0.1)
-    monkeypatch.setattr("tests.data.fake_teacher.MOST_FAULTS", 10**9)
+    monkeypatch.setattr("tests.distill.fake_teacher.FAULTS", ("429",))
+    monkeypatch.setattr("s1_plugin.distill.limits._LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr("tests.distill.fake_teacher.MOST_FAULTS", 10**9)
     rows, _ = distil(tmp_path, FakeTeacher(faulty=0.5), how=settings(retries=0))
     assert all(row["status"] == outcome_of(row["question"]) for row in rows) and len(rows) == 60
     assert max(row["attempts"] for row in rows) > 1
 
 
 def test_a_student_need_not_think(tmp_path, monkeypatch):
-    monkeypatch.setattr("tests.data.fake_teacher.outcome_of", lambda question: "no_thinking")
+    monkeypatch.setattr("tests.distill.fake_teacher.outcome_of", lambda question: "no_thinking")
     with pytest.raises(Hopeless, match="--no-thinking"):
         distil(tmp_path / "teacher", FakeTeacher())
     rows, _ = distil(tmp_path / "student", FakeTeacher(), how=settings(no_thinking=True))
@@ -177,7 +177,7 @@ def test_nobody_asks_before_a_retry_after_is_over(tmp_path):
 
 def test_no_minute_holds_more_tokens_than_the_limit(tmp_path, monkeypatch):
     """Of a second each: ten questions of 33 tokens."""
-    monkeypatch.setattr("s1_plugin.data.limits._MINUTE", 1.0)
+    monkeypatch.setattr("s1_plugin.distill.limits._MINUTE", 1.0)
     teacher = FakeTeacher()
     how = settings(concurrency=30, tokens_per_minute=330)
     distil(tmp_path, teacher, GOOD[:30], how, expected=(1, 32))
@@ -195,7 +195,7 @@ def test_no_minute_holds_more_tokens_than_the_limit(tmp_path, monkeypatch):
     ],
 )
 def test_the_limit_knows_what_was_spent(tmp_path, monkeypatch, first, expected, minute):
-    monkeypatch.setattr("s1_plugin.data.limits._MINUTE", minute)
+    monkeypatch.setattr("s1_plugin.distill.limits._MINUTE", minute)
     teacher, how = FakeTeacher(), settings(concurrency=1, tokens_per_minute=40)
     distil(tmp_path, teacher, [first, GOOD[1]], how, expected=(1, expected - 1))
     (before, _), (last, _) = teacher.log.came
@@ -207,8 +207,8 @@ def test_only_what_surely_costs_nothing_is_given_back(tmp_path, monkeypatch, fau
     """A server that was silent may have thought all the while."""
     lost = fault == "no reply"
     minute = 2.0 if lost else 20.0
-    monkeypatch.setattr("s1_plugin.data.limits._MINUTE", minute)
-    monkeypatch.setattr("s1_plugin.data.distill.pause", lambda failures: 0.0)
+    monkeypatch.setattr("s1_plugin.distill.limits._MINUTE", minute)
+    monkeypatch.setattr("s1_plugin.distill.run.pause", lambda failures: 0.0)
     teacher = FakeTeacher(planned={GOOD[0].text: [fault]}, stall=1.0)
     how = settings(concurrency=1, tokens_per_minute=40)
     stall = 0.4 if lost else 10.0
@@ -219,7 +219,7 @@ def test_only_what_surely_costs_nothing_is_given_back(tmp_path, monkeypatch, fau
 
 def test_pauses_lie_between_attempts(tmp_path, monkeypatch):
     failures = []
-    monkeypatch.setattr("s1_plugin.data.distill.pause", lambda n: failures.append(n) or 0.3)
+    monkeypatch.setattr("s1_plugin.distill.run.pause", lambda n: failures.append(n) or 0.3)
     teacher = FakeTeacher(planned={"q0": ["500", "503", "dropped"]})
     rows, _ = distil(tmp_path, teacher, QUESTIONS[:1])
     came = [at for at, _ in teacher.log.came]
@@ -234,8 +234,8 @@ def test_what_is_to_come_is_of_what_is_left(tmp_path, monkeypatch):
         def set_postfix_str(self, s="", refresh=True):
             said.append((self.n, s))
 
-    monkeypatch.setattr("s1_plugin.data.distill._EVERY", 0.0)
-    monkeypatch.setattr("s1_plugin.data.distill.tqdm", Bar)
+    monkeypatch.setattr("s1_plugin.distill.run._EVERY", 0.0)
+    monkeypatch.setattr("s1_plugin.distill.run.tqdm", Bar)
     how = settings(concurrency=1, prices=Prices(0.0, 1e6))  # a dollar a token of a reply
     distil(tmp_path, FakeTeacher(), GOOD[:5], how)
     said.clear()
@@ -308,7 +308,7 @@ async def answers(question, heard):
 @pytest.mark.parametrize("comes", [True, False])
 def test_a_teacher_that_always_breaks_off_is_not_paid_for_ever(tmp_path, monkeypatch, comes):
     """One that is silent for --stall may think all the while."""
-    monkeypatch.setattr("s1_plugin.data.limits._LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr("s1_plugin.distill.limits._LONGEST_PAUSE", 0.01)
     asked = []
 
     async def does(question, heard):
@@ -323,7 +323,7 @@ def test_a_teacher_that_always_breaks_off_is_not_paid_for_ever(tmp_path, monkeyp
 
 
 def test_one_that_is_busy_charges_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr("s1_plugin.data.limits._LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr("s1_plugin.distill.limits._LONGEST_PAUSE", 0.01)
     left = [30]
 
     async def does(question, heard):
@@ -378,7 +378,7 @@ def test_a_refused_question_that_is_left_alone_ends(tmp_path, monkeypatch, befor
 
 
 def test_a_question_that_is_always_too_much_ends(tmp_path, monkeypatch):
-    monkeypatch.setattr("s1_plugin.data.limits._LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr("s1_plugin.distill.limits._LONGEST_PAUSE", 0.05)
 
     async def does(question, heard):
         if question == "q0":
@@ -392,8 +392,8 @@ def test_a_question_that_is_always_too_much_ends(tmp_path, monkeypatch):
 
 
 def test_a_question_that_always_fails_is_an_error_with_its_reason(tmp_path, monkeypatch):
-    monkeypatch.setattr("tests.data.fake_teacher.MOST_FAULTS", 10**9)
-    monkeypatch.setattr("s1_plugin.data.limits._LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr("tests.distill.fake_teacher.MOST_FAULTS", 10**9)
+    monkeypatch.setattr("s1_plugin.distill.limits._LONGEST_PAUSE", 0.1)
     rows, run = distil(
         tmp_path, FakeTeacher(faulty=0.6, stall=0.5), QUESTIONS[:40], settings(retries=1), stall=0.3
     )

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from s1_plugin.console import printable
-from s1_plugin.data.limits import REMEDIES
+from s1_plugin.distill.limits import REMEDIES
 
 #: Kinds that are told apart, for flat memory; kinds that are said; characters of a reason.
 _MOST, _SAID, _LONG = 200, 8, 200

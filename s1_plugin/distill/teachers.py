@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from s1_plugin.data.failures import SECRET, Failures, message
-from s1_plugin.data.limits import Hopeless
-from s1_plugin.data.replies import Reply, split_format, split_tags
+from s1_plugin.distill.failures import SECRET, Failures, message
+from s1_plugin.distill.limits import Hopeless
+from s1_plugin.distill.replies import Reply, split_format, split_tags
 from s1_plugin.forcing.http import Refused, Unavailable
 from s1_plugin.formats import TraceFormat
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from s1_plugin.console import printable, say
-from s1_plugin.data import cost
-from s1_plugin.data.distill import Run, Settings, expected_tokens, key_of
-from s1_plugin.data.ledger import Contents, along
-from s1_plugin.data.questions import Question
-from s1_plugin.data.reasons import Reasons
+from s1_plugin.distill import cost
+from s1_plugin.distill.ledger import Contents, along
+from s1_plugin.distill.questions import Question
+from s1_plugin.distill.reasons import Reasons
+from s1_plugin.distill.run import Run, Settings, expected_tokens, key_of
 
 
 class Plan(NamedTuple):

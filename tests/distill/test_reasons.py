@@ -1,6 +1,6 @@
-from s1_plugin.data.limits import REMEDIES
-from s1_plugin.data.reasons import Reasons
-from s1_plugin.data.replies import STATUSES
+from s1_plugin.distill.limits import REMEDIES
+from s1_plugin.distill.reasons import Reasons
+from s1_plugin.distill.replies import STATUSES
 
 
 def lines(*reasons):

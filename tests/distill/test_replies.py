@@ -1,6 +1,6 @@
 import pytest
 
-from s1_plugin.data.replies import STATUSES, Reply, split_format, split_tags
+from s1_plugin.distill.replies import STATUSES, Reply, split_format, split_tags
 from s1_plugin.formats import S1, THINK_TAGS
 
 

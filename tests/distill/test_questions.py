@@ -3,7 +3,7 @@ import tracemalloc
 
 import pytest
 
-from s1_plugin.data.questions import Question, Questions
+from s1_plugin.distill.questions import Question, Questions
 
 ROWS = [
     {"id": 7, "question": "What?", "solution": "that", "source_type": "mine", "year": 2024},

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from s1_plugin.data.questions import first_line
+from s1_plugin.distill.questions import first_line
 
 #: Mean of a row of s1K: 4.7 million tokens in 1,000 rows (https://arxiv.org/abs/2501.19393, its
 #: training set). R1 writes longer traces than the Gemini model of that set.

@@ -18,9 +18,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from s1_plugin.data.limits import Hopeless
-from s1_plugin.data.replies import Reply, split_format
-from s1_plugin.data.teachers import Asked
+from s1_plugin.distill.limits import Hopeless
+from s1_plugin.distill.replies import Reply, split_format
+from s1_plugin.distill.teachers import Asked
 from s1_plugin.encoding import TextEncoder
 from s1_plugin.forcing.http import Refused, Unavailable
 from s1_plugin.formats import TraceFormat

@@ -2,8 +2,8 @@ import asyncio
 
 import pytest
 
-from s1_plugin.data import teacher_card
-from s1_plugin.data.ledger import Ledger
+from s1_plugin.distill import card
+from s1_plugin.distill.ledger import Ledger
 
 
 @pytest.mark.parametrize("name", ["a|b", "a`b``c", "a\nb", "`"])
@@ -17,14 +17,14 @@ def test_no_name_breaks_the_table(tmp_path, name):
         "parameters": f'{{"a": "{name}"}}',
     }
 
-    async def card():
+    async def rendered():
         ledger = Ledger(tmp_path / "traces.jsonl")
         await ledger.add(row)
-        found = teacher_card.render(ledger, "q.jsonl", (name, "h"))
+        found = card.render(ledger, "q.jsonl", (name, "h"))
         await ledger.close()
         return found
 
-    lines = [line for line in asyncio.run(card()).split("\n") if line.startswith("|")]
+    lines = [line for line in asyncio.run(rendered()).split("\n") if line.startswith("|")]
     assert len(lines) == 3
     cells = {line.replace("\\|", "").count("|") for line in lines}
     assert len(cells) == 1

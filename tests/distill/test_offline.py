@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from s1_plugin.data.offline import Engine, interrupts_blocked, whole
+from s1_plugin.distill.offline import Engine, interrupts_blocked, whole
 from s1_plugin.forcing.http import Unavailable
 from s1_plugin.formats import THINK_TAGS
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from s1_plugin import __version__
 from s1_plugin.console import printable, say
-from s1_plugin.data import terms
-from s1_plugin.data.ledger import Ledger
-from s1_plugin.data.replies import STATUSES
+from s1_plugin.distill import terms
+from s1_plugin.distill.ledger import Ledger
+from s1_plugin.distill.replies import STATUSES
 from s1_plugin.training.card import BESIDE, FILE_NAME, by_hand, signed
 
 

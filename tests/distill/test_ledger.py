@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from s1_plugin.data.ledger import Contents, Ledger, LedgerError, along
+from s1_plugin.distill.ledger import Contents, Ledger, LedgerError, along
 
 
 def row(key, status="ok", **more):

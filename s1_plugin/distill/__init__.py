@@ -1,0 +1,1 @@
+"""From questions to traces, by a teacher that thinks aloud (`s1 distill`)."""
