@@ -63,7 +63,7 @@ class Index:
     beginnings: set[str] = field(default_factory=set)
     names: list[tuple[str, str]] = field(default_factory=list)
     stock: set[str] = field(default_factory=set)
-    parts: set[tuple[str, ...]] = field(default_factory=set)
+    parts: set[str] = field(default_factory=set)
 
     @classmethod
     def build(cls, benchmarks: Iterable[Benchmark]) -> Index:
@@ -79,7 +79,7 @@ class Index:
                     index.whole.setdefault(whole(form), number)
                     index.beginnings.add(beginning(form))
                 for table, words in ((index.words, paper_words(text)), (index.units, parts)):
-                    index.parts.update(zip(*(words[at:] for at in range(_PART)), strict=False))
+                    index.parts.update(grams(words, _PART))
                     for gram in grams(words):
                         if table.setdefault(gram, number) != number:
                             index.stock.add(gram)
@@ -115,19 +115,13 @@ class Index:
         benchmark's, which is nearly everywhere, there is nothing to look up.
         """
         known, done = self.parts, 0
-        for number, part in enumerate(_runs(words, NGRAM - _PART + 1)):
-            if part in known:
-                at = number * (NGRAM - _PART + 1)
+        for at in range(0, len(words) - _PART + 1, NGRAM - _PART + 1):
+            if " ".join(words[at : at + _PART]) in known:
                 for start in range(max(done, at - NGRAM + _PART), at + 1):
                     gram = " ".join(words[start : start + NGRAM])
                     if gram in table:
                         yield gram
                 done = at + 1
-
-
-def _runs(words: list[str], step: int) -> Iterable[tuple[str, ...]]:
-    """Every ``step``-th run of `_PART` words."""
-    return zip(*(words[start::step] for start in range(_PART)), strict=False)
 
 
 def nearest(

@@ -63,6 +63,12 @@ _THOUSANDS = re.compile(r"(?<![\d.,(\[{_^])[1-9]\d{0,2}(?:,\d{3})+(?!,?\d|[)\]}]
 _COMMA = re.compile(r",(?=\d{3})")  # quickly found, and mostly not
 # White space here tells two numbers from one: 12 3, and 3. 4
 _APART = re.compile(r"(\d\.?)\s+(?=\.?\d)")
+# The same on ASCII, and quicker: every digit as 0, white space and braces as a space.
+_KINDS = bytes(
+    ord("0" if chr(at).isdigit() else " " if chr(at).isspace() or chr(at) in "{}" else chr(at))
+    for at in range(128)
+) + bytes(128)
+_KINDS_APART = re.compile(rb"0\.? +\.?0")
 _SPACE = re.compile(r"(\\(?:[a-zA-Z]+\s?|.))|\s+", re.DOTALL)
 # Runs of words with one space between: most of most questions.
 _WORDS = re.compile(r"([^\W\d_](?<![\\a-z].)[^\W\d_]{2,}(?: [^\W\d_]{3,})*)")
@@ -126,30 +132,26 @@ def units(text: str) -> list[str]:
 
 def units_of(text: str) -> list[str]:
     """`units` of what `plain` gave."""
+    ascii = text.isascii()
+    apart = not ascii or _KINDS_APART.search(text.encode().translate(_KINDS))
     text = text.replace("{", " ").replace("}", " ")
-    if _APART.search(text):  # quicker than sub, where there are none
+    if apart:
         text = _APART.sub(_apart, text)
     # What stands before the first words, the words, what stands between, the second words, …
-    parts = (_ASCII_WORDS if text.isascii() else _WORDS).split(text)
-    units = map(_marked if "!" in text or "'" in text else _unit, parts[::2])
-    out = []
-    for unit, run in zip(units, [*parts[1::2], ""], strict=True):
-        if unit:
-            out.append(unit)
-        out += run.split(" ")
-    out.pop()
-    return out
-
-
-def _unit(signs: str) -> str:
-    return "".join(signs.split()).strip(_EDGES)
+    parts = (_ASCII_WORDS if ascii else _WORDS).split(text)
+    if "!" in text or "'" in text:
+        parts[::2] = [_marked(signs) for signs in parts[::2]]
+    else:
+        parts[::2] = ["".join(signs.split()).strip(_EDGES) for signs in parts[::2]]
+    return " ".join(parts).split()
 
 
 def _marked(signs: str) -> str:
-    """`_unit` that keeps factorials and derivatives."""
+    """The unit of ``signs``, in which a factorial or a derivative stays at the end."""
+    unit = "".join(signs.split())
     if ("!" in signs or "'" in signs) and _MARKED.search(signs):
-        return "".join(signs.split()).lstrip(_EDGES).rstrip(_ENDS)
-    return _unit(signs)
+        return unit.lstrip(_EDGES).rstrip(_ENDS)
+    return unit.strip(_EDGES)
 
 
 def whole(text: str) -> str:
