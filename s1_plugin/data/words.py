@@ -53,7 +53,7 @@ _ARGUMENTS = {
     name: re.compile(rf"\\{name}\s*(?:(\d)\s*(\d?)|(\{{[^{{}}]*\}})\s*(\d))")
     for name in ("frac", "binom")
 }
-_BRACED = re.compile(r"\{\s*(\d+|[^\W\d_]|\\[a-z]+|)\s*\}")
+_BRACED = re.compile(r"\{\s*(\d+|[^\W\d_]|\\[a-z]+|,|)\s*\}")
 _LABEL = re.compile(
     r"\s*(?:(?:problem|question|exercise|example|task|q)\s*\d+(?:\.\d+)*\s*[.:)]\s+"
     r"|\d{1,3}[.)]\s+(?=[^\W\d_]))"
@@ -156,8 +156,8 @@ def _marked(signs: str) -> str:
 
 def whole(text: str) -> str:
     """All of what `plain` gave, in one word: what two copies have in common though words are joined
-    or torn apart. Without braces around one number, letter or command, and without the sign that
-    ends the text; numbers that stand apart stay apart, so that equal texts have equal numbers."""
+    or torn apart. Without braces around one number, letter, command or comma, and without the sign
+    that ends the text; numbers that stand apart stay apart: equal texts have equal numbers."""
     text = _BRACED.sub(_unbraced, text).replace("''", '"')
     return "".join(_APART.sub(_apart, text).split()).rstrip(".?:")
 

@@ -97,6 +97,7 @@ def test_what_looks_alike_and_is_not_the_same(a, b):
         ("f′′(x)", "f''(x)"),
         ("“ask”", "``ask''"),
         (r"1{,}000 or 1,\!000 or 1\,000", "1,000 or 1,000 or 1,000"),
+        (r"1{, }000", "1,000"),
         (r"a\\[2pt] b", r"a \\b"),
         (r"\$5", "$5$"),
         ("1. Find it", "12) find it."),
