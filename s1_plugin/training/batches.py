@@ -286,7 +286,7 @@ def _announce(bins: Bins) -> None:
     waits = sum(bins.load(rows) for step in steps for rows in step[:: bins.groups]) * bins.groups
     rows = bins.micro_batch * bins.accumulation * bins.groups
     say(
-        f"rows in balance: {rows} rows a step over {bins.groups} groups x {bins.accumulation} "
-        f"micro-batches; in the first {len(steps)} steps the longest packed row has {longest:,} "
+        f"rows in balance: {rows} rows a step, groups x micro-batches: {bins.groups} x "
+        f"{bins.accumulation}; in the first {len(steps)} steps the longest packed row has {longest:,} "
         f"tokens, and groups wait {1 - work / waits:.1%} of the time for the fullest"
     )

@@ -128,7 +128,7 @@ def test_two_steps_are_trained(trained, folder, name):
         assert "weights are trained in float32" in said
     if settings["s1"].get("balance"):
         micro, times = settings["micro_batch_size"], settings["gradient_accumulation_steps"]
-        assert f"{micro * times} rows a step over 1 groups x {times} micro-batches" in said
+        assert f"{micro * times} rows a step, groups x micro-batches: 1 x {times}" in said
     if "adapter" in settings:
         adapter = load_file(out / "adapter_model.safetensors")
         ups = [value for key, value in adapter.items() if "lora_B" in key]

@@ -224,7 +224,7 @@ def test_the_trainer_trains_on_balanced_batches_and_evaluates_as_before(tmp_path
     batches.install(made)
     assert not made.model.config.use_cache
     loader = made.get_train_dataloader()
-    assert "8 rows a step over 1 groups x 2 micro-batches" in capsys.readouterr().err
+    assert "8 rows a step, groups x micro-batches: 1 x 2" in capsys.readouterr().err
     assert made.num_examples(loader) == 30 and len(loader) == 8
     ours = order(loader)
     for epoch in (0, 1):
