@@ -287,6 +287,6 @@ def _announce(bins: Bins) -> None:
     rows = bins.micro_batch * bins.accumulation * bins.groups
     say(
         f"rows in balance: {rows} rows a step, groups x micro-batches: {bins.groups} x "
-        f"{bins.accumulation}; in the first {len(steps)} steps the longest packed row has {longest:,} "
-        f"tokens, and groups wait {1 - work / waits:.1%} of the time for the fullest"
+        f"{bins.accumulation}; in the first {len(steps)} steps the longest packed row has "
+        f"{longest:,} tokens, and groups wait {1 - work / waits:.1%} of the time for the fullest"
     )
