@@ -135,6 +135,7 @@ def curate(out: Path, parquet: bool, workers: int, engine: str, **asked: Any) ->
 
     folder = cache.folder("curate")
     request = curating.Asked(**asked)
+    _spare(out, asked)
     with _folder(out):
         runner = None
         try:
@@ -159,6 +160,25 @@ def curate(out: Path, parquet: bool, workers: int, engine: str, **asked: Any) ->
             remedy = "make room, or name another folder with -o"
             raise click.ClickException(f"{error}; {remedy}") from None
     say(f"{len(found.result.numbers):,} rows are in {data}; a draft of the data card beside it")
+
+
+#: What a run writes.
+_WRITTEN = (
+    *("train.jsonl", "train.parquet", "questions.jsonl", "questions.parquet", "dropped.jsonl"),
+    *("curate.html", "curate.png", "curate.json", "README.md"),
+)
+
+
+def _spare(out: Path, asked: dict[str, Any]) -> None:
+    """Refuses to write over what is read."""
+    written = {(out / name).resolve() for name in _WRITTEN}
+    read = [*asked["inputs"], *asked["students"], *asked["against"]]
+    read += [asked[name] for name in ("domains", "patterns", "direct") if asked[name]]
+    for name in read:
+        if Path(name).resolve() in written:
+            raise click.ClickException(
+                f"{name} is read, and would be written over; name another folder with -o"
+            )
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from s1_plugin.data.duplicates import fingerprint
 from s1_plugin.data.rows import GROUP, Rows
@@ -26,12 +27,28 @@ class Attempts:
         """The answers to ``question``, in their order; no failed request is one."""
         return [self._text(row) for row in self._rows(question) if not self._failed(row)]
 
+    def of_domains(self) -> bool:
+        """Whether they name domains (`s1 distill --ask domain`) instead of solving."""
+        told = self._columns(0).get("parameters")
+        try:
+            return "ask" in json.loads(told or "{}")
+        except (TypeError, ValueError):
+            return False
+
+    def teachers(self) -> list[str]:
+        """The models that gave them."""
+        found = (self._columns(row).get("teacher") for row in range(len(self.rows)))
+        return sorted({str(name) for name in found if name})
+
     def failed(self, question: str) -> int:
         """How many requests for ``question`` failed or were refused."""
         return sum(map(self._failed, self._rows(question)))
 
     def _rows(self, question: str) -> tuple[int, ...]:
         return self._places.get(fingerprint(question), ())
+
+    def _columns(self, row: int) -> dict[str, Any]:
+        return json.loads(self.rows.value(row, "other") or "{}")
 
     def _failed(self, row: int) -> bool:
         return self.rows.value(row, "status") in FAILED
@@ -40,6 +57,5 @@ class Attempts:
         attempt = self.rows.value(row, "attempt")
         if not attempt.strip() and self.rows.value(row, "status") == "no_thinking":
             # `s1 distill` keeps the answer of a model that does not think apart: it is no trace.
-            other = json.loads(self.rows.value(row, "other") or "{}")
-            attempt = str(other.get("partial_attempt") or "")
+            attempt = str(self._columns(row).get("partial_attempt") or "")
         return attempt

@@ -15,6 +15,9 @@ from s1_plugin.data.engine import Local, Ray
 from s1_plugin.data.pipeline import Result, Stage, Step, run
 from s1_plugin.data.rows import GROUP, InputError, Rows, labels, load
 
+#: Columns that a message names at most.
+_SHOWN = 50
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -44,6 +47,7 @@ class Curated:
     result: Result
     benchmarks: list[Benchmark]
     traced: bool
+    domains_by: str
     notes: list[str] = field(default_factory=list)
 
 
@@ -69,8 +73,10 @@ def curate(asked: Asked, cache: Path, engine: Local | Ray, say: Callable[[Step],
             )
     if asked.length_column:
         _column("--length-column", asked.length_column, rows)
-    steps = _stages(asked, rows, patterns, rules, against, traced, cache, notes)
-    return Curated(rows, run(rows, steps, cache, engine, say), against, traced, notes)
+    told = _answers("--domains", asked.domains, rows, cache) if asked.domains else None
+    steps = _stages(asked, rows, patterns, rules, against, traced, told, cache, notes)
+    by = _domains_by(asked.domains, told)
+    return Curated(rows, run(rows, steps, cache, engine, say), against, traced, by, notes)
 
 
 def any_trace(rows: Rows) -> bool:
@@ -96,23 +102,28 @@ def _stages(
     rules: list[dict],
     against: list[Benchmark],
     traced: bool,
+    told: str | Attempts | None,
     cache: Path,
     notes: list[str],
 ) -> list[Stage]:
     found = [stages.status(), stages.complete()] if traced else []
     found.append(stages.form(patterns))
-    if _sampled(rows):
+    sampled = _sampled(rows)
+    measured = traced or asked.length_column is not None
+    if measured:
+        path = None if asked.length_column else lengths.tokenizer_file(asked.tokenizer)
+        length = stages.length(path, asked.length_column, asked.max_tokens)
+        if sampled:  # or the sample that stays may be too long, where another is not
+            found.append(length)
+    if sampled:
         found.append(stages.samples())
     found.append(stages.copies())
     if against:
         found.append(stages.contamination(against))
     if asked.students:
         found.append(stages.hard(_students(asked.students, rows, cache)))
-    measured = traced or asked.length_column is not None
-    if measured:
-        path = None if asked.length_column else lengths.tokenizer_file(asked.tokenizer)
-        found.append(stages.length(path, asked.length_column, asked.max_tokens))
-    told = _answers("--domains", asked.domains, rows, cache) if asked.domains else None
+    if measured and not sampled:
+        found.append(length)
     found.append(stages.domain(told))
     weights = None
     # Of the benchmarks that models are measured by; not of what else is to be kept out.
@@ -123,10 +134,16 @@ def _stages(
         if isinstance(told, Attempts):
             names = [domains.told(told, text) for text in texts]
             if untold := names.count(None):
+                unasked = sum(not told.of(text) for text in texts)
                 notes.append(
                     f"{untold:,} of {len(texts):,} questions of the benchmarks, by whose domains "
-                    f"rows are drawn, have none in {asked.domains}: told by words; `s1 distill "
-                    "--ask domain` takes the benchmarks' files, too"
+                    f"rows are drawn, have none in {asked.domains}: told by words"
+                    + (
+                        f"; {unasked:,} of them were not asked about: `s1 distill --ask domain` "
+                        "takes the benchmarks' files, too"
+                        if unasked
+                        else ""
+                    )
                 )
         weights = select.by_domain(
             [name or domains.classify(text) for name, text in zip(names, texts, strict=True)]
@@ -149,16 +166,31 @@ def _students(names: Sequence[str], rows: Rows, cache: Path) -> list[Student]:
     # What `s1 distill` writes is always called traces.jsonl: the folder tells who it was.
     ledgers = any(Path(name).name == "traces.jsonl" for name in names)
     called = labels(names, least=2 if ledgers else 1)
+    for name, one in zip(names, answers, strict=True):
+        if isinstance(one, Attempts) and one.of_domains():
+            raise InputError(
+                f"--student {name}: holds names of domains, not attempts; give it to --domains"
+            )
     return [Student(name, one) for name, one in zip(called, answers, strict=True)]
 
 
 def _answers(option: str, name: str, rows: Rows, cache: Path) -> str | Attempts:
     """What a model said of the questions: a file of `s1 distill`, or a column of the input."""
     path = Path(name)
-    if path.suffix in (".jsonl", ".parquet") or path.exists():
-        return Attempts(load([name], cache))
+    if path.suffix in (".jsonl", ".parquet") or path.is_file():
+        return Attempts(load([name], cache, names=labels([name], least=2)))
     _column(option, name, rows, "a .jsonl or .parquet file or ")
     return name
+
+
+def _domains_by(name: str | None, told: str | Attempts | None) -> str:
+    """Who told the domains, for the card."""
+    if name is None:
+        return "Told by the words of the question; a guess."
+    if not isinstance(told, Attempts):
+        return f"As the column {name} of the input gives them."
+    by = ", ".join(told.teachers()) or "a model"
+    return f"As {by} named them ({Path(name).name}), or by the words of the question."
 
 
 def _column(option: str, name: str, rows: Rows, else_wanted: str = "") -> None:
@@ -170,7 +202,8 @@ def _column(option: str, name: str, rows: Rows, else_wanted: str = "") -> None:
             if name in columns:
                 return
             seen |= columns
-    found = ", ".join(sorted(seen)[:20]) or "none"
+    found = ", ".join(sorted(seen)[:_SHOWN]) or "none"
+    found += ", …" * (len(seen) > _SHOWN)
     raise InputError(
         f"{option} {name}: the input has no such column; name {else_wanted}one of its further "
         f"columns: {found}"

@@ -26,7 +26,7 @@ _CHOSEN = {
     "random": f"drawn at random (an ablation of the paper {_PAPER}) by",
     "longest": f"those with the longest thinking (an ablation of the paper {_PAPER}), chosen by",
     "diverse": f"drawn evenly over domains (an ablation of the paper {_PAPER}) by",
-    "all": "all that the stages below let through, of",
+    "all": "all that the stages below let through; by",
 }
 _PLAIN = ("solution", "cot_type", "source_type", "metadata", "cot")
 
@@ -114,9 +114,13 @@ def card(curated: Curated, asked: Asked, command: Sequence[str], data: Path) -> 
     """Writes the draft of a data card beside ``data``; one that was written by hand stays."""
     draft = signed(_card(curated, asked, command, data))
     path = data.with_name(FILE_NAME)
-    if path.is_file() and by_hand(path.read_text(encoding="utf-8")):
+    before = path.read_text(encoding="utf-8") if path.is_file() else ""
+    # That of `s1 distill`, say, where its ledger is in the same folder.
+    others = "data_files:" in before and not re.search(r"data_files: (train|questions)\.", before)
+    if by_hand(before) or others:
+        whose = "is of other data" if others else "was written by hand"
         path = data.with_name(BESIDE)
-        say(f"{data.with_name(FILE_NAME)} was written by hand and stays; a draft is in {path}")
+        say(f"{data.with_name(FILE_NAME)} {whose} and stays; a draft is in {path}")
     path.write_text(draft, encoding="utf-8")
     return path
 
@@ -144,8 +148,9 @@ def _card(curated: Curated, asked: Asked, command: Sequence[str], data: Path) ->
         f"{'rows' if curated.traced else 'questions without traces'}, {_CHOSEN[asked.mode]} "
         "s1-plugin.",
         "",
-        "TODO: licence and terms of use of the questions and of the teacher that wrote the traces, "
-        "languages, what is in it that should not be.",
+        "TODO: licence and terms of use of the questions"
+        + (" and of the teacher that wrote the traces" if curated.traced else "")
+        + ", languages, what is in it that should not be.",
         "",
         "## How it was made",
         "",
@@ -176,7 +181,8 @@ def _card(curated: Curated, asked: Asked, command: Sequence[str], data: Path) ->
         "",
         "## Domains",
         "",
-        _whence(asked.domains),
+        _cell(curated.domains_by),
+        *[f"{_cell(note)}." for note in curated.notes],
         "",
         "| domain | rows |",
         "| --- | --- |",
@@ -188,15 +194,6 @@ def _card(curated: Curated, asked: Asked, command: Sequence[str], data: Path) ->
         "",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _whence(domains: str | None) -> str:
-    """Who told the domains."""
-    if domains is None:
-        return "Told by the words of the question; a guess."
-    if Path(domains).suffix in (".jsonl", ".parquet"):
-        return f"As the model of `{_cell(Path(domains).name)}` names them."
-    return f"As the column `{_cell(domains)}` of the input gives them."
 
 
 def _provenance(curated: Curated) -> list[str]:

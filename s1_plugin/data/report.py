@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from importlib.resources import files
@@ -15,6 +16,7 @@ from s1_plugin.data.curate import Curated
 from s1_plugin.data.decontaminate import nearest
 
 _NEAREST = 20
+_NUMBER = re.compile(r"[\d,.]+%?|[\d,]+ to [\d,]+")
 _BINS = 24
 _STYLE = """
 .bar { display: inline-block; height: .8em; background: var(--s0); min-width: 1px; }
@@ -64,6 +66,7 @@ def numbers(
         "command": command,
         "input_sha256": curated.rows.digest,
         "steps": steps,
+        "notes": curated.notes,
         "domains": {name: {"before": pool[name], "chosen": chosen[name]} for name in sorted(pool)},
         "thinking_tokens": [
             {"from": low, "below": high, "before": before, "chosen": taken}
@@ -187,7 +190,7 @@ def _bar(share: float) -> str:
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
     def kind(text: str) -> str:
-        if text[:1].isdigit():
+        if _NUMBER.fullmatch(text):
             return ""
         return " class=bars" if text.startswith("<span class=bar") else " class=text"
 
@@ -214,6 +217,7 @@ def _draw(
 ) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     from s1_plugin.evaluation.plot import COLOURS
 
@@ -255,6 +259,8 @@ def _draw(
     near.set_title("chosen rows: what they share with a benchmark question", fontsize=9)
     near.set_xlabel("share of their runs of 3 words, nearest question", fontsize=8)
     near.set_ylabel("rows (log)", fontsize=8)
+    for axes in (funnel, by_domain):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (funnel, by_domain, by_length, near):
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=7)

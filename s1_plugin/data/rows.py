@@ -86,7 +86,12 @@ def _column(path: str, group: int, column: str) -> list[str]:
     return _file(path).read_row_group(group, columns=[column])[column].to_pylist()
 
 
-def load(sources: Sequence[str], cache: Path, layout: str | None = None) -> Rows:
+def load(
+    sources: Sequence[str],
+    cache: Path,
+    layout: str | None = None,
+    names: Sequence[str] | None = None,
+) -> Rows:
     """The rows of files (``.jsonl``, ``.parquet``) and data sets of the hub (``OWNER/NAME``).
 
     Kept in ``cache`` by the content of the sources: the same files are not read twice. Which layout
@@ -94,11 +99,12 @@ def load(sources: Sequence[str], cache: Path, layout: str | None = None) -> Rows
 
     Args:
         layout: "limo" where a `solution` is LIMO's trace and not a solution by hand.
+        names: what people are told of each source; by default `labels`.
 
     Raises:
         InputError: naming the source, and row and field where there is one, with the remedy.
     """
-    names = labels(sources)
+    names = names or labels(sources)
     opened = [_Source(at, layout, name) for at, name in zip(sources, names, strict=True)]
     key = hashlib.sha256(f"{layout}\n".encode())
     for module in (__file__, records.__file__, replies.__file__):

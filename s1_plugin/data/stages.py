@@ -84,7 +84,7 @@ def _sampled(batch: Batch) -> dict[str, list[Any]]:
     texts = zip(batch["attempt"], batch["answer"], batch["solution"], strict=True)
     gold = [(attempt, difficulty.gold(answer, solution)) for attempt, answer, solution in texts]
     return {
-        "question": [sha256(text.encode()).hexdigest() for text in batch["question"]],
+        "question": [sha256(text.strip().encode()).hexdigest() for text in batch["question"]],
         "right": [None if true is None else difficulty.right(one, true) for one, true in gold],
         "thinking": [len(text) for text in batch["thinking"]],
     }

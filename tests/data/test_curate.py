@@ -16,6 +16,7 @@ from s1_plugin import records
 from s1_plugin.commands.curate import curate
 from s1_plugin.data import output
 from s1_plugin.data import rows as rows_module
+from s1_plugin.training.card import signed
 from tests.data import traced
 from tests.data.traced import WITHOUT
 
@@ -251,6 +252,53 @@ def test_the_best_sample_of_a_question_stays(folder):
     assert "other sample: in.jsonl, line 3 stays" in dropped
 
 
+def test_a_sample_that_is_too_long_does_not_win(folder):
+    pytest.importorskip("math_verify")
+    row = {"question": "q?", "answer": "7", "status": "ok", "attempt": "Answer: 7"}
+    rows = [
+        {**row, "thinking_trajectories": ["so " * n], "tokens": n, "sample": at}
+        for at, n in enumerate((6, 90, 901))
+    ]
+    (folder / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = ("--length-column", "tokens", "--select", "all", "--max-tokens", "500")
+    run(folder, *WITHOUT, *options)
+    assert [row["trace_tokens"] for row in rows_of(folder)] == [90]
+
+
+@pytest.mark.parametrize("name", ["train.jsonl", "questions.jsonl", "dropped.jsonl"])
+def test_what_is_read_is_never_written_over(folder, name):
+    source = (folder / "in.jsonl").replace(folder / name)
+    before = source.read_bytes()
+    arguments = [str(source), "-o", str(folder), "--length-column", "tokens", *WITHOUT]
+    result = CliRunner().invoke(curate, arguments)
+    assert result.exit_code == 1 and f"{name} is read, and would be written over" in result.output
+    assert source.read_bytes() == before
+    other = [*arguments[:2], str(folder / "out"), *arguments[3:]]
+    (folder / "out").mkdir()
+    (folder / "out" / "train.jsonl").write_bytes(before)
+    result = CliRunner().invoke(curate, [*other, "--student", str(folder / "out" / "train.jsonl")])
+    assert result.exit_code == 1 and "would be written over" in result.output
+
+
+def test_the_card_of_a_ledger_stays(folder):
+    (folder / "out").mkdir()
+    ledger = signed("configs:\n- data_files: traces.jsonl\n")
+    (folder / "out" / "README.md").write_text(ledger)
+    said = run(folder, *WITHOUT, "--length-column", "tokens")
+    assert "is of other data and stays; a draft is in" in said
+    assert (folder / "out" / "README.md").read_text() == ledger
+    assert "data_files: train.jsonl" in (folder / "out" / "README.draft.md").read_text()
+
+
+def test_names_of_domains_are_no_attempts(folder):
+    row = {"question": "q", "thinking_trajectories": [], "attempt": "", "status": "no_thinking"}
+    row |= {"partial_attempt": "Geometry", "parameters": '{"ask": "0"}', "teacher": "m"}
+    (folder / "domains.jsonl").write_text(json.dumps(row) + "\n")
+    name = str(folder / "domains.jsonl")
+    said = run(folder, *WITHOUT, "--length-column", "tokens", "--student", name, ok=False)
+    assert "holds names of domains, not attempts; give it to --domains" in said
+
+
 def test_no_row_left_is_said_and_nothing_is_written(folder):
     row = {"question": "q", "thinking_trajectories": ["t"], "attempt": "a", "status": "refused"}
     row["tokens"] = 1
@@ -293,7 +341,10 @@ def test_questions_without_traces(folder, data_dir):
         ),
         (["--tokenizer", "."], "has no tokenizer.json"),
         (["--tokenizer", "no/model"], "--tokenizer no/model: cannot be had"),
-        (["--student", "nobody"], "columns: correct, host, teacher, tokens"),
+        (
+            ["--length-column", "tokens", "--student", "nobody"],
+            "columns: correct, host, teacher, tokens",
+        ),
     ],
 )
 def test_errors_name_option_and_remedy(folder, options, said):

@@ -40,9 +40,15 @@ def test_what_the_teacher_says_of_a_missing_image():
 
 
 def test_refusals_in_words():
-    for said in ("I'm sorry, but I can't help with that.", "Sorry, I cannot do this."):
+    for said in (
+        *("I'm sorry, but I can't help with that.", "Sorry, I cannot do this."),
+        *("I cannot help with that.", "I can not help with that", "I won't help with that."),
+        *("I am unable to answer this.", "As an AI, I cannot answer."),
+        "Unfortunately, I cannot answer this question.",
+    ):
         assert form(attempt=said) == "the teacher refuses in words"
     assert form(attempt="I can't believe it: 5 is right. I'm sorry, but I can't say more.") == ""
+    assert form(attempt="I cannot see a closed form, so we count: 5.") == ""
     assert form(attempt="I'm sorry for the long derivation. The answer is 5.") == ""
 
 

@@ -181,7 +181,7 @@ def test_domains_that_a_model_names(tmp_path, monkeypatch):
         assert (row["domain"] == names[kind]) == (kind < 2)
     # All benchmarks' questions are of Topology.
     assert {row["domain"] for row in rows if row["picked"] == "benchmark"} == {"Topology"}
-    assert "`domains.jsonl` names them" in (tmp_path / "out" / "README.md").read_text()
+    assert "As m named them (domains.jsonl)" in (tmp_path / "out" / "README.md").read_text()
 
 
 def lines(ledger):
