@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from s1_plugin.distill.failures import SECRET, Failures, message
+from s1_plugin.distill.extra import check_extra
+from s1_plugin.distill.failures import Failures, message
 from s1_plugin.distill.limits import Hopeless
 from s1_plugin.distill.replies import Reply, split_format, split_tags
 from s1_plugin.forcing.http import Refused, Unavailable
@@ -29,16 +30,6 @@ _KEYS = {
 #: Gemini shows its thoughts only when asked (https://ai.google.dev/gemini-api/docs/openai).
 _GEMINI = {"extra_body": {"google": {"thinking_config": {"include_thoughts": True}}}}
 _CONNECT = 30.0
-#: What --extra may not hold, and what says it instead: the rows would tell of another request.
-_OWNED = {
-    "model": "--teacher",
-    **dict.fromkeys(("messages", "prompt", "prompt_embeds"), "QUESTIONS"),
-    **dict.fromkeys(("max_tokens", "max_completion_tokens"), "--max-tokens"),
-    **{name: "--" + name.replace("_", "-") for name in ("temperature", "top_p", "seed")},
-    "n": "--samples",
-    **dict.fromkeys(("api_key", "authorization", "headers", "extra_headers"), "--key-env"),
-    **dict.fromkeys(("stream", "stream_options"), ""),
-}
 
 
 @dataclass(frozen=True)
@@ -121,7 +112,7 @@ class Server:
         known = _KEYS.get(self.host) if parts.scheme == "https" else None  # not in the clear
         self.key_variable = key_variable or known
         self._key = os.environ.get(self.key_variable or "", "").strip()
-        check_extra(extra or {}, self._key)
+        check_extra(extra or {}, {self._key, *_known_keys()})
         gemini = _GEMINI if self.host == "generativelanguage.googleapis.com" else {}
         self.extra: dict[str, Any] = {**gemini, **(extra or {})}
         self._fmt, self._prompt, self._stall = fmt, prompt, stall
@@ -340,34 +331,6 @@ def _number(counts: Mapping[str, Any], name: str) -> int | None:
     return None if found is None else int(found)
 
 
-def check_extra(extra: Mapping[str, Any], key: str) -> None:
-    """Raises `ValueError` for what ``--extra`` may not hold: what an option says, and a key, which
-    would be in every row. ``key`` is the one that is sent; those of hosts that are known count too.
-    """
-    for name in extra:
-        if name.lower() in _OWNED:
-            instead = _OWNED[name.lower()]
-            raise ValueError(
-                f"--extra holds {name!r}, "
-                + (f"which {instead} says; use that" if instead else "which is always the same")
-                + ", and leave it out of --extra"
-            )
-    keys = {key, *(os.environ.get(name, "").strip() for name in _KEYS.values())} - {""}
-    for text in _strings(extra):
-        if any(key == text or (len(key) >= SECRET and key in text) for key in keys):
-            raise ValueError(
-                "--extra holds an API key, which would be in every row and in the data card; leave "
-                "it out, and name its environment variable with --key-env"
-            )
-
-
-def _strings(value: Any) -> Iterator[str]:
-    """All texts in a JSON value."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for name, inner in value.items():
-            yield from (name, *_strings(inner))
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _strings(inner)
+def _known_keys() -> set[str]:
+    """Keys in this environment of hosts that are known."""
+    return {os.environ.get(name, "").strip() for name in _KEYS.values()}

@@ -400,36 +400,3 @@ def test_a_key_that_no_header_holds_is_refused_at_once(monkeypatch, key):
     with pytest.raises(ValueError, match="OPENAI_API_KEY holds characters") as error:
         Server("m", "http://localhost/v1", key_variable="OPENAI_API_KEY").check_key()
     assert key not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("extra", "said"),
-    [
-        ({"model": "other"}, "--teacher"),
-        ({"messages": []}, "QUESTIONS"),
-        ({"prompt": "x"}, "QUESTIONS"),
-        ({"max_tokens": 5}, "--max-tokens"),
-        ({"max_completion_tokens": 5}, "--max-tokens"),
-        ({"Temperature": 0}, "--temperature"),
-        ({"top_p": 1}, "--top-p"),
-        ({"seed": 1}, "--seed"),
-        ({"n": 2}, "--samples"),
-        ({"stream": False}, "always the same"),
-        ({"stream_options": {}}, "always the same"),
-        ({"api_key": "x"}, "--key-env"),
-        ({"a": {"b": [1, KEY]}}, "holds an API key"),
-        ({"a": f"Bearer {KEY}"}, "holds an API key"),
-        ({"a": {KEY: 1}}, "holds an API key"),
-    ],
-)
-def test_extra_replaces_nothing_that_rows_tell(extra, said):
-    """KEY is OPENAI_API_KEY's, which this host is not sent: it is a key all the same."""
-    with pytest.raises(ValueError, match=said) as error:
-        Server("m", "http://localhost/v1", extra=extra)
-    assert "--extra" in str(error.value) and KEY not in str(error.value)
-
-
-def test_extra_takes_all_else(monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", "high")  # a word: equal to it, not within it
-    extra = {"reasoning_effort": "higher", "top_k": 5, "chat_template_kwargs": {"model": "a"}}
-    assert Server("m", "http://localhost/v1", extra=extra).extra == extra
