@@ -21,8 +21,7 @@ _BINS = 24
 _STYLE = """
 .bar { display: inline-block; height: .8em; background: var(--s0); min-width: 1px; }
 td.bars { width: 40%; min-width: 8rem; text-align: left; }
-th.text { text-align: left; }
-@media (max-width: 40rem) { .bars { display: none; } }
+@media (max-width: 40rem) { .bars { display: none; } td.text, th.text { min-width: 6.5rem; } }
 .q { white-space: pre-wrap; overflow-wrap: anywhere; }
 """
 
