@@ -212,8 +212,8 @@ async def _distill(source: str, out: Path, dry_run: bool, options: dict[str, Any
         },
     )
     if domain:
-        settings = replace(settings, prompt=domains.prompt, guess=_NAME)
-    asking = Questions(source, options["question_field"], options["split"])
+        settings = replace(settings, prompt=domains.prompt, guess=_NAME, names=domains.named)
+    asking = Questions(source, options["question_field"], options["split"], bare=domain)
     path = out / _FILES[options["ask"]]
     say(terms.sentence(terms.of(teacher.name, teacher.host), teacher.host))
     if dry_run:
@@ -228,8 +228,7 @@ async def _distill(source: str, out: Path, dry_run: bool, options: dict[str, Any
             asking, teacher.name, settings, ledger.contents, options["tokenizer"]
         )
         if not plan.left:
-            say(f"{path}: every question is there; nothing to ask")
-            return 0
+            return int(not accounts.there(asking, teacher.name, settings, path).wanted)
         if not domain:  # names of domains are no data set
             card.write(ledger, source, (teacher.name, teacher.host))
         async with teacher:
@@ -238,7 +237,7 @@ async def _distill(source: str, out: Path, dry_run: bool, options: dict[str, Any
             try:
                 counts = await going.over(todo, plan.total, plan.total - plan.left)
             finally:
-                accounts.after(going, path)
+                accounts.after(going, path, plan.left)
         return int(bool(going.held) or counts.stopped or not counts.wanted)
     finally:
         await ledger.close()

@@ -17,6 +17,9 @@ from s1_plugin.distill.ledger import Ledger
 from s1_plugin.distill.replies import STATUSES
 from s1_plugin.training.card import BESIDE, FILE_NAME, by_hand, signed
 
+#: Stands in every draft of ours; `s1 curate` and training sign theirs in the same way.
+_OURS = "written by `s1 distill` of"
+
 
 def write(ledger: Ledger, questions: str, teacher: tuple[str, str]) -> Path:
     """Writes the card into the ledger's folder; returns where.
@@ -26,10 +29,12 @@ def write(ledger: Ledger, questions: str, teacher: tuple[str, str]) -> Path:
         teacher: name and host of the one that is asked now; it may have no row yet.
     """
     path = ledger.path.parent / FILE_NAME
-    if path.is_file() and by_hand(path.read_text(encoding="utf-8")):
+    there = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if there.strip() and (by_hand(there) or _OURS not in there):
         beside = path.with_name(BESIDE)
         if not beside.exists():
-            say(f"{path} was written by hand and stays; a draft of the data card is in {beside}")
+            whose = "was written by hand" if by_hand(there) else "tells of other files here"
+            say(f"{path} {whose} and stays; a draft of the data card is in {beside}")
         path = beside
     path.write_text(signed(render(ledger, questions, teacher)), encoding="utf-8")
     return path
@@ -58,7 +63,7 @@ def render(ledger: Ledger, questions: str, teacher: tuple[str, str]) -> str:
         f"# {ledger.path.resolve().parent.name}",
         "",
         f"Questions of {_code(_named(questions))}, thought through and answered by a teacher; "
-        f"written by `s1 distill` of [s1-plugin](https://arxiv.org/abs/2501.19393) {__version__}.",
+        f"{_OURS} [s1-plugin](https://arxiv.org/abs/2501.19393) {__version__}.",
         "",
         "## Terms of the teacher",
         "",

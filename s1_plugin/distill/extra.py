@@ -1,5 +1,5 @@
-"""What ``--extra`` may not hold: what an option says, and secrets. It is in every row and in the data
-card."""
+"""What ``--extra``, which is in every row and in the data card, may not hold: what an option says,
+and secrets."""
 
 from __future__ import annotations
 

@@ -112,8 +112,9 @@ class Failures:
         return Unavailable(self.shown(text))
 
     def shown(self, text: str) -> str:
-        """At most 500 characters; cut after the scrubbing, or half a key would be left."""
-        return printable(self.scrubbed(text))[:500]
+        """At most 500 characters; cut after the scrubbing, or half a key would be left. Without a
+        full stop at the end: our messages go on there."""
+        return printable(self.scrubbed(text)).rstrip(". ")[:500]
 
     def scrubbed(self, text: str) -> str:
         return text.replace(self._key, "***") if self._key else text

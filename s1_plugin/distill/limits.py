@@ -159,7 +159,10 @@ REMEDIES = {
         "DeepSeek, Gemini, vLLM; --format for models of s1-plugin), name a teacher that does, or "
         "say --no-thinking"
     ),
-    "truncated": "Raise --max-tokens where the limit cut them",
+    "truncated": (
+        "Where the limit cut them raise --max-tokens, which asks all questions anew; to ask these "
+        "alone, write them into a file of their own (docs/distill.md)"
+    ),
     "empty": (
         "Nothing was answered: raise --max-tokens if it counts thinking, or name another teacher"
     ),

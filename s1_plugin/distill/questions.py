@@ -40,13 +40,17 @@ class Questions:
         source: a ``.jsonl`` or ``.parquet`` file, or a hub id such as ``simplescaling/s1K``.
         field: the column that holds the question.
         split: of a hub data set.
+        bare: without ``solution`` and ``metadata``, where only the question matters: beside traces
+            these would be a second copy of them.
 
     Raises:
         ValueError: naming the source, and the row and field where there is one, with the remedy.
     """
 
-    def __init__(self, source: str, field: str = "question", split: str = "train") -> None:
-        self.source, self.field = source, field
+    def __init__(
+        self, source: str, field: str = "question", split: str = "train", *, bare: bool = False
+    ) -> None:
+        self.source, self.field, self._bare = source, field, bare
         path = Path(source)
         self._dataset: Any = None
         if path.is_file():
@@ -99,6 +103,8 @@ class Questions:
             found = metadata if isinstance(metadata, dict) and len(rest) == 1 else rest
             metadata = json.dumps(_finite(found), ensure_ascii=False, default=str)
         question = Question(text.strip(), **kept, metadata=metadata)
+        if self._bare:
+            question = question._replace(solution="", metadata="")
         try:
             "".join(question).encode()
         except UnicodeEncodeError:  # it could not be written down once it is paid for

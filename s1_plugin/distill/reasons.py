@@ -31,7 +31,7 @@ class Reasons:
     def lines(self) -> Iterator[str]:
         """The most frequent kinds, with the first reason of each and the remedy."""
         for kind, count in self._counts.most_common(_SAID):
-            yield f"{count:,} × {kind[0]}: {self._first[kind]}. {REMEDIES[kind[0]]}"
+            yield f"{count:,} × {kind[0]}: {self._first[kind].rstrip('. ')}. {REMEDIES[kind[0]]}"
         rest = self._counts.most_common()[_SAID:]
         if rest:
             count = sum(count for _, count in rest)

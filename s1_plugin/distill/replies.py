@@ -57,7 +57,7 @@ class Reply:
             return "refused", self.refusal or "the server's content filter"
         if finish in _AT_LIMIT:
             part = "answer" if self.answer else "thinking"
-            return "truncated", f"cut at the token limit, in the {part}; raise --max-tokens"
+            return "truncated", f"cut at the token limit, in the {part}"
         if finish not in _WHOLE:
             return "truncated", f"finish {self.finish[:80]!r}"
         if not self.answer:

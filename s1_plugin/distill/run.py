@@ -52,6 +52,22 @@ class Settings:
     guess: tuple[int, str] = (EXPECTED_TOKENS, "the mean of s1K; --expect-tokens says another")
     #: From the question to what is asked.
     prompt: Callable[[str], str] = str
+    #: Where an answer has to name something (a domain): what it names, None if nothing.
+    names: Callable[[str], str | None] | None = None
+
+    @property
+    def sought(self) -> str:
+        """What a reply should bring."""
+        return "a domain" if self.names else "an answer" if self.no_thinking else "a trace"
+
+    def answered(self, status: str) -> bool:
+        """Whether a row of this status is as it was asked for."""
+        return status == "ok" or (status == "no_thinking" and self.no_thinking)
+
+    def wanted(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row of the ledger brought what is sought."""
+        answer = row["attempt"] or row["partial_attempt"]
+        return self.answered(row["status"]) and (not self.names or self.names(answer) is not None)
 
 
 class Job(NamedTuple):
@@ -83,15 +99,25 @@ def jobs(
 
 @dataclass
 class Counts:
-    """What came of a run. ``lost`` are attempts that broke off, or that nothing came for: they may
-    have been paid, and no ledger knows what for. ``reasons`` are those of rows that nobody wanted.
+    """What came of rows, and of a run.
+
+    Attributes:
+        failures: attempts that failed, by kind.
+        reasons: of rows that are not as they were asked for.
+        wanted: rows that brought what is sought.
+        again: attempts after the first.
+        lost: attempts that broke off, or that nothing came for: they may have been paid, and no
+            ledger knows what for.
+        untold: rows with a text that the server told no tokens of.
     """
 
     statuses: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
     reasons: Reasons = field(default_factory=Reasons)
     wanted: int = 0
+    again: int = 0
     lost: int = 0
+    untold: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     stopped: bool = False
@@ -99,6 +125,16 @@ class Counts:
     @property
     def rows(self) -> int:
         return self.statuses.total()
+
+    def add(self, row: Mapping[str, Any], settings: Settings) -> None:
+        self.statuses[row["status"]] += 1
+        self.wanted += settings.wanted(row)
+        if not settings.answered(row["status"]):
+            self.reasons.add(row["status"], row["reason"])
+        self.prompt_tokens += row["prompt_tokens"]
+        self.completion_tokens += row["completion_tokens"]
+        text = row["attempt"] or row["partial_attempt"] or row["partial_thinking"]
+        self.untold += bool(text) and not (row["prompt_tokens"] or row["completion_tokens"])
 
 
 class _Stopped(Exception):
@@ -219,10 +255,7 @@ class Run:
         else:
             await self._write(row)
             await self._write_held()
-        self._breaker.ended("ok" if self._wanted(status) else status, reason)
-
-    def _wanted(self, status: str) -> bool:
-        return status == "ok" or (status == "no_thinking" and self.settings.no_thinking)
+        self._breaker.ended("ok" if self.settings.answered(status) else status, reason)
 
     async def _write_held(self, keys: Container[str] | None = None) -> None:
         """Writes those of ``keys``, or all."""
@@ -233,14 +266,7 @@ class Run:
 
     async def _write(self, row: dict[str, Any]) -> None:
         await self.ledger.add(row)
-        counts = self.counts
-        counts.statuses[row["status"]] += 1
-        if self._wanted(row["status"]):
-            counts.wanted += 1
-        else:
-            counts.reasons.add(row["status"], row["reason"])
-        counts.prompt_tokens += row["prompt_tokens"]
-        counts.completion_tokens += row["completion_tokens"]
+        self.counts.add(row, self.settings)
         self._bar.update()
         self._show()
 
@@ -289,8 +315,12 @@ class Run:
                     return self._row(job, began, attempts, "error", why)
                 self._closed_until = max(self._closed_until, time.monotonic() + asked_for)
                 await self._sleep(pause(attempts))
+                self.counts.again += 1
             else:
-                return self._row(job, began, attempts, *reply.status(), reply)
+                status, reason = reply.status()
+                if self.settings.answered(status):
+                    reason = ""
+                return self._row(job, began, attempts, status, reason, reply)
 
     async def _attempt(self, asked: Asked) -> Reply:
         while (left := self._closed_until - time.monotonic()) > 0:
@@ -346,7 +376,7 @@ class Run:
         self.counts.failures[kind] += 1
         if known < _SAID and len(self.counts.failures) > known:
             self._bar.clear()
-            say(f"asking again after: {why}")
+            say(f"an attempt failed: {why}")
         self._breaker.failed(why)
         self._show()
 
@@ -411,32 +441,32 @@ class Run:
         if spent is not None and paid["rows"]:
             to_come = spent / paid["rows"] * (self._bar.total - self._bar.n)
             said.append(f"{money(spent)} so far, {money(to_come)} to come")
-        bad = counts.rows - counts.statuses["ok"]
-        if bad:
-            said.append(f"{bad} without a trace")
-        if again := counts.failures.total():
-            said.append(f"{again} retries")
+        if bad := counts.rows - counts.wanted:
+            said.append(f"{bad:,} without {self.settings.sought}")
+        if counts.again:
+            said.append(f"{counts.again:,} retries")
         self._bar.set_postfix_str(", ".join(said))
 
 
-def expected_tokens(settings: Settings, contents: Contents) -> tuple[float, str]:
+def expected_tokens(settings: Settings, contents: Contents, teacher: str) -> tuple[float, str]:
     """Tokens of a reply, and where that number comes from."""
-    tokens, whence = _expected(settings, contents)
+    tokens, whence = _expected(settings, contents, teacher)
     most = settings.asked.max_tokens
     return (tokens, whence) if tokens <= most else (most, "--max-tokens")
 
 
-def _expected(settings: Settings, contents: Contents) -> tuple[float, str]:
+def _expected(settings: Settings, contents: Contents, teacher: str) -> tuple[float, str]:
     if settings.expected_tokens is not None:
         return settings.expected_tokens, "--expect-tokens"
-    paid = [
-        counter
-        for (_, _, parameters, status), counter in contents.tally.items()
-        if parameters == settings.parameters and status != "error"
-    ]
-    tokens, rows = (
-        sum(counter[name] for counter in paid) for name in ("completion_tokens", "rows")
-    )
-    if tokens:
-        return tokens / rows, f"the mean of the {rows:,} replies that are there"
+    same, other = Counter[str](), Counter[str]()
+    for (name, _, parameters, status), counter in contents.tally.items():
+        if name == teacher and status != "error":
+            found = same if parameters == settings.parameters else other
+            found.update(counter)
+            found["cut"] += counter["rows"] * (status == "truncated")
+    for found, how in ((same, "that are there"), (other, "with other parameters")):
+        if found["completion_tokens"]:
+            whence = f"the mean of the {found['rows']:,} replies {how}"
+            cut = f", {found['cut']:,} of them cut short" if found["cut"] else ""
+            return found["completion_tokens"] / found["rows"], whence + cut
     return settings.guess

@@ -122,6 +122,8 @@ class Server:
         """Which key goes where, without the key."""
         if self.key_variable:
             return f"the key in {self.key_variable} goes to {self.host}"
+        if self.host in _KEYS:
+            return f"no key goes to {self.host} by http, which all can read: write https://…"
         return f"no key goes to {self.host}; --key-env names the variable of one"
 
     def check_key(self) -> None:
@@ -242,8 +244,8 @@ class Server:
 
     def _reply(self, found: _Found) -> Reply:
         if found.finish in _INTERRUPTED:
-            why = f"the server ended the reply early ({found.finish!r})"
-            raise self._failures.unavailable(why)
+            end = "without saying why" if found.finish is None else f"with {found.finish!r}"
+            raise self._failures.unavailable(f"the server ended the reply early, {end}")
         text, reasoning = map(self._failures.data, found.joined())
         scrubbed = self._failures.scrubbed
         thinking, answer = (

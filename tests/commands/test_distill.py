@@ -1,6 +1,9 @@
 import itertools
 import json
+import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from s1_plugin.commands.distill import distill
+from s1_plugin.distill.questions import Questions
 from tests.distill.fake_teacher import FakeTeacher, outcome_of
 
 
@@ -89,6 +93,7 @@ def test_what_earlier_runs_paid_is_in_the_sums(questions, tmp_path, monkeypatch)
 
 def ask(folder, questions, teacher=None, *how):
     """The command on ``questions``: what it exits with and says, and the rows there are then."""
+    folder.mkdir(exist_ok=True)
     path = folder / "these.jsonl"
     path.write_text("".join(json.dumps(question) + "\n" for question in questions))
     with (teacher or FakeTeacher()).serving() as url:
@@ -125,7 +130,7 @@ def test_a_few_questions_that_are_all_refused_say_why(tmp_path):
 @pytest.mark.parametrize(
     ("outcome", "why"),
     [
-        ("truncated", "4 × truncated: cut at the token limit, in the thinking; raise --max-tokens"),
+        ("truncated", "4 × truncated: cut at the token limit, in the thinking. Where the limit"),
         ("empty", "4 × empty: no text at all. Nothing was answered"),
         ("no_thinking", "4 × no_thinking: an answer without thinking. The teacher shows no"),
         ("refused", "4 × refused: the server's content filter. The teacher or its filter will"),
@@ -181,3 +186,132 @@ def test_a_full_disk_is_said_once(tmp_path):
     assert "File too large; make room, and give the same command again" in ran.stderr
     # The card is the one from before: on a full disk it would have been cut to nothing.
     assert "None yet." in (tmp_path / "out" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("outcome", ["truncated", "empty", "no_thinking", "refused"])
+def test_a_job_without_a_trace_fails_however_often_it_is_asked(tmp_path, outcome):
+    these = asking(outcome, 8)
+    first, once, _ = ask(tmp_path, these)
+    code, again, rows = ask(tmp_path, these)
+    assert first == code == 1 and len(rows) == 8
+    assert "nothing to ask; 8 rows there already, none of which brought a trace" in again
+    (hint,) = [line for line in once.splitlines() if f"8 × {outcome}" in line]
+    assert hint in again.splitlines() and f"(8 {outcome})" in again
+    # Rows of other questions are no trace of this job's.
+    assert ask(tmp_path, asking("ok", 2))[0] == 0 and ask(tmp_path, these)[0] == 1
+    code, said, _ = ask(tmp_path, these + asking("ok", 2))
+    assert code == 0 and "10 rows there already (8 " in said
+
+
+def test_token_counts_are_only_missed_where_there_are_none(tmp_path, monkeypatch):
+    """The teacher's replies without thinking have 2 tokens of a prompt and none of a reply."""
+    said = ask(tmp_path, asking("refused", 4) + asking("empty", 4))[1]
+    assert "token counts" not in said and "16 tokens of prompts and " in said
+    events = FakeTeacher._events
+    monkeypatch.setattr(FakeTeacher, "_events", lambda *args: events(*args)[:-1])
+    said = ask(tmp_path / "none", asking("ok", 3) + asking("empty", 4))[1]
+    assert "the server told no token counts for 3 rows" in said
+
+
+def test_attempts_that_are_repeated_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr("s1_plugin.distill.run.pause", lambda failures: 0)
+    said = ask(tmp_path, asking("ok", 8), FakeTeacher(status=500), "--retries", "1")[1]
+    assert "16 attempts failed (16 × HTTP 500); asked again 8 times" in said
+    said = ask(tmp_path, asking("ok", 8), FakeTeacher(status=500), "--retries", "0")[1]
+    assert "8 attempts failed (8 × HTTP 500); asked again 0 times" in said
+
+
+def test_replies_that_name_a_domain_are_counted(tmp_path):
+    questions = [
+        {"question": f"q{n}", "id": n, "solution": "long", "trace": "longer", "answer": str(n)}
+        for n in range(8)
+    ]
+    number = {f"q{n}": n for n in range(8)}
+
+    def name(prompt):
+        n = number[prompt.split("The problem:\n\n")[1].split("\n")[0]]
+        return ["Topology", "Astrology", "Topology or Number theory"][n % 3]
+
+    how = ("--ask", "domain")
+    code, said, _ = ask(tmp_path, questions, FakeTeacher(answer=name), *how)
+    assert code == 0 and "3 name a domain, 5 none or several" in said
+    assert "8 rows written (8 without thinking)" in said and "no_thinking" not in said
+    ledger = tmp_path / "out" / "domains.jsonl"
+    rows = sorted(map(json.loads, ledger.read_text().splitlines()), key=lambda row: row["id"])
+    assert [(row["id"], row["answer"]) for row in rows] == [(str(n), str(n)) for n in range(8)]
+    assert not any(row["solution"] or row["metadata"] or row["reason"] for row in rows)
+    code, said, _ = ask(tmp_path, questions, FakeTeacher(answer=name), *how)
+    assert code == 0 and "3 name a domain, 5 none or several" in said
+    assert "another answer or solution" not in said
+    for _ in range(2):
+        none = FakeTeacher(answer=lambda prompt: "Astrology")
+        code, said, _ = ask(tmp_path / "none", questions, none, *how)
+        assert code == 1 and "0 name a domain, 8 none or several" in said
+    assert "none of which brought a domain" in said
+
+
+def test_the_bar_counts_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr("s1_plugin.distill.run._EVERY", 0.0)
+    for how, missing in [
+        (("--ask", "domain"), "4 without a domain"),
+        (("--no-thinking",), None),
+    ]:
+        teacher = FakeTeacher(answer=lambda prompt: "Astrology")
+        said = ask(tmp_path / how[0], asking("ok", 4), teacher, *how)[1]
+        assert "4/4" in said
+        assert missing in said if missing else " without a" not in said.replace("thinking", "")
+
+
+def test_other_parameters_are_asked_again_and_that_is_said_before(tmp_path):
+    """Of 8 replies with 32 tokens; those without thinking have none."""
+    these = asking("ok", 6) + asking("truncated", 2)
+    ask(tmp_path, these)
+    more = [*these, {"question": "new"}]
+    how = ("--max-tokens", "65536", "--dry-run")
+    said = ask(tmp_path, more, None, *how)[1]
+    assert "8 questions of these asked of fake before, with other parameters" in said
+    assert "9 to ask" in said
+    (each,) = re.findall(
+        r"\(([\d,]+) each: the mean of the 8 replies with other parameters, 2", said
+    )
+    assert 30 <= int(each) <= 34
+    said = ask(tmp_path, [{"question": "new"}], None, *how)[1]
+    assert "asked of fake before" not in said
+    said = ask(tmp_path, these, None, "--teacher", "other", *how)[1]
+    assert "asked of" not in said and "4,700 each" in said
+    assert "asked of fake before" not in ask(tmp_path, more, None, "--dry-run")[1]
+
+
+@pytest.mark.skipif(not shutil.which("jq"), reason="needs jq")
+def test_what_was_cut_can_be_asked_alone(tmp_path):
+    """As docs/distill.md has it."""
+    these = [{**q, "id": n, "year": n} for n, q in enumerate(asking("truncated", 2))]
+    _, _, rows = ask(tmp_path, these + asking("ok", 2))
+    text = (Path(__file__).parents[2] / "docs" / "distill.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"`(jq .* traces/traces\.jsonl) > cut\.jsonl`", text)
+    command = command.replace("traces/traces.jsonl", str(tmp_path / "out" / "traces.jsonl"))
+    cut = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    (tmp_path / "cut.jsonl").write_text(cut.stdout)
+    before = [(row["question"], row["id"], row["metadata"]) for row in rows if row["id"]]
+    found = [(q.text, q.id, q.metadata) for q in Questions(str(tmp_path / "cut.jsonl"))]
+    assert sorted(found) == sorted(before) and len(found) == 2
+
+
+def test_a_minute_is_one(tmp_path):
+    for rate, said in [("4700", "; 1 minute at"), ("2350", "; 2 minutes at"), ("90000", "; 1 min")]:
+        how = ("--dry-run", "--tokens-per-minute", rate)
+        assert said in ask(tmp_path, asking("ok", 1), None, *how)[1]
+
+
+def test_ctrl_c_says_what_is_left(tmp_path):
+    stop = iter([False] * 5 + [True])
+
+    def answer(question):
+        if next(stop, False):
+            os.kill(os.getpid(), signal.SIGINT)
+        return "no"
+
+    how = ("--no-thinking", "--concurrency", "2")
+    code, said, rows = ask(tmp_path, asking("ok", 40), FakeTeacher(answer=answer), *how)
+    assert code == 1 and 5 <= len(rows) <= 8
+    assert f"stopped with {40 - len(rows)} rows left to ask; the same command goes on" in said

@@ -9,7 +9,7 @@ KEY = "zz-0123456789abcdef"  # of no form that is known
 @pytest.mark.parametrize(
     ("extra", "said"),
     [
-        ({"model": "other"}, "--teacher"),
+        ({"model": "other"}, "'model', which --teacher says: use that; leave it out of --extra"),
         ({"messages": []}, "QUESTIONS"),
         ({"prompt": "x"}, "QUESTIONS"),
         ({"max_tokens": 5}, "--max-tokens"),
@@ -18,7 +18,7 @@ KEY = "zz-0123456789abcdef"  # of no form that is known
         ({"top_p": 1}, "--top-p"),
         ({"seed": 1}, "--seed"),
         ({"n": 2}, "--samples"),
-        ({"stream": False}, "always the same"),
+        ({"stream": False}, "'stream', which is always the same; leave it out of --extra"),
         ({"stream_options": {}}, "always the same"),
         ({"api_key": "x"}, "--key-env"),
         ({"a": {"b": [1, KEY]}}, "holds an API key"),

@@ -40,3 +40,8 @@ def test_many_kinds_take_neither_the_screen_nor_the_memory():
 def test_what_a_server_says_does_not_move_the_cursor():
     (said,) = lines(("error", "a\x1b[2J\nb" + "x" * 500))
     assert said.startswith("1 × error: a\\x1b[2J bxxx") and len(said) < 500
+
+
+def test_sentences_end_once():
+    (said,) = lines(("refused", "I cannot help with that."))
+    assert said == f"1 × refused: I cannot help with that. {REMEDIES['refused']}"

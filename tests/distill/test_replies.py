@@ -59,8 +59,8 @@ def test_split_format(text, fmt, want):
         *(("t", "a", finish, "ok", "") for finish in ("eos", "eos_token", "end_turn", "STOP")),
         ("t", "a", "stop_sequence", "ok", ""),
         ("", "a", "eos", "no_thinking", "without thinking"),
-        ("t", "a", "model_length", "truncated", "--max-tokens"),
-        ("t", "a", "max_tokens", "truncated", "--max-tokens"),
+        ("t", "a", "model_length", "truncated", "token limit"),
+        ("t", "a", "max_tokens", "truncated", "token limit"),
         *(
             ("t", "a", finish, "truncated", f"finish {finish!r}")
             for finish in ("tool_calls", "repetition", "cancelled", "unknown", "None", "")

@@ -151,6 +151,7 @@ def test_a_student_need_not_think(tmp_path, monkeypatch):
     rows, _ = distil(tmp_path / "student", FakeTeacher(), how=settings(no_thinking=True))
     assert len(rows) == 60 and {row["status"] for row in rows} == {"no_thinking"}
     assert rows[0]["partial_attempt"].startswith("Answer: ") and rows[0]["answer"] == "5"
+    assert not any(row["reason"] for row in rows)  # it is what was asked for
 
 
 def test_the_prompt_is_in_the_hash(tmp_path):
@@ -404,9 +405,9 @@ def test_a_question_that_always_fails_is_an_error_with_its_reason(tmp_path, monk
 
 def test_what_is_expected_is_learned_from_what_is_there(tmp_path):
     contents = Contents(tmp_path / "none")
-    assert expected_tokens(settings(), contents) == (100, "--max-tokens")  # no reply is longer
+    assert expected_tokens(settings(), contents, "t") == (100, "--max-tokens")  # no reply is longer
     much = Settings(Asked("", 32768), "{}")
-    assert expected_tokens(much, contents)[0] == 4700
+    assert expected_tokens(much, contents, "t")[0] == 4700
     for tokens in (50, 100):
         contents.count(
             {
@@ -414,7 +415,7 @@ def test_what_is_expected_is_learned_from_what_is_there(tmp_path):
                 **{"parameters": "{}", "completion_tokens": tokens},
             }
         )
-    assert expected_tokens(settings(), contents)[0] == 75
-    assert expected_tokens(settings(expected_tokens=7), contents)[0] == 7
-    assert expected_tokens(settings(expected_tokens=7000), contents) == (100, "--max-tokens")
+    assert expected_tokens(settings(), contents, "t")[0] == 75
+    assert expected_tokens(settings(expected_tokens=7), contents, "t")[0] == 7
+    assert expected_tokens(settings(expected_tokens=7000), contents, "t") == (100, "--max-tokens")
     assert Prices(0.5, 2.0).dollars(1e6, 3e6) == 6.5 and Prices().dollars(1, 1) is None
