@@ -130,7 +130,7 @@ def _statuses(counts: Counts, settings: Settings) -> str:
 
 def _said(counts: Counts, settings: Settings) -> None:
     """Says which rows are not what was sought, and what helps."""
-    if settings.names:
+    if settings.names and counts.rows:
         answers = sum(n for status, n in counts.statuses.items() if settings.answered(status))
         say(f"{counts.wanted:,} name a domain, {answers - counts.wanted:,} none or several")
     for line in counts.reasons.lines():

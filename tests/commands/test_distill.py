@@ -205,8 +205,8 @@ def test_a_job_without_a_trace_fails_however_often_it_is_asked(tmp_path, outcome
 
 def test_token_counts_are_only_missed_where_there_are_none(tmp_path, monkeypatch):
     """The teacher's replies without thinking have 2 tokens of a prompt and none of a reply."""
-    said = ask(tmp_path, asking("refused", 4) + asking("empty", 4))[1]
-    assert "token counts" not in said and "16 tokens of prompts and " in said
+    said = ask(tmp_path, asking("no_thinking", 4) + asking("empty", 4))[1]
+    assert "token counts" not in said and "16 tokens of prompts and 0 of replies" in said
     events = FakeTeacher._events
     monkeypatch.setattr(FakeTeacher, "_events", lambda *args: events(*args)[:-1])
     said = ask(tmp_path / "none", asking("ok", 3) + asking("empty", 4))[1]
