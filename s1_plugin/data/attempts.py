@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from s1_plugin.data.duplicates import fingerprint
-from s1_plugin.data.rows import GROUP, Rows
+from s1_plugin.data.rows import Rows, object_in
 
 #: Of `s1 distill`: no model answered, so that nothing is known of what it can.
 FAILED = ("error", "refused")
@@ -18,10 +17,11 @@ class Attempts:
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
         self._places: dict[int, tuple[int, ...]] = {}
-        for group in range((len(rows) + GROUP - 1) // GROUP):
-            for at, question in enumerate(rows.group(group, ("question",))["question"]):
-                key = fingerprint(question)
-                self._places[key] = (*self._places.get(key, ()), group * GROUP + at)
+        groups = rows.groups(("question",))
+        questions = (question for group in groups for question in group["question"])
+        for row, question in enumerate(questions):
+            key = fingerprint(question)
+            self._places[key] = (*self._places.get(key, ()), row)
 
     def of(self, question: str) -> list[str]:
         """The answers to ``question``, in their order; no failed request is one."""
@@ -29,11 +29,7 @@ class Attempts:
 
     def of_domains(self) -> bool:
         """Whether they name domains (`s1 distill --ask domain`) instead of solving."""
-        told = self._columns(0).get("parameters")
-        try:
-            return "ask" in json.loads(told or "{}")
-        except (TypeError, ValueError):
-            return False
+        return "ask" in object_in(self._columns(0).get("parameters"))
 
     def teachers(self) -> list[str]:
         """The models that gave them."""
@@ -48,7 +44,7 @@ class Attempts:
         return self._places.get(fingerprint(question), ())
 
     def _columns(self, row: int) -> dict[str, Any]:
-        return json.loads(self.rows.value(row, "other") or "{}")
+        return object_in(self.rows.value(row, "other"))
 
     def _failed(self, row: int) -> bool:
         return self.rows.value(row, "status") in FAILED

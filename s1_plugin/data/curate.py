@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from s1_plugin.data.decontaminate import Benchmark
 from s1_plugin.data.difficulty import Student
 from s1_plugin.data.engine import Local, Ray
 from s1_plugin.data.pipeline import Result, Stage, Step, run
-from s1_plugin.data.rows import GROUP, InputError, Rows, labels, load
+from s1_plugin.data.rows import InputError, Rows, labels, load, object_in
 
 #: Columns that a message names at most.
 _SHOWN = 50
@@ -81,18 +80,16 @@ def curate(asked: Asked, cache: Path, engine: Local | Ray, say: Callable[[Step],
 
 def any_trace(rows: Rows) -> bool:
     """Whether a row has thinking, or is said to come from a teacher."""
-    groups = range((len(rows) + GROUP - 1) // GROUP)
     return any(
         any(texts["thinking"]) or any(texts["status"]) or any(texts["problem"])
-        for texts in (rows.group(g, ("thinking", "status", "problem")) for g in groups)
+        for texts in rows.groups(("thinking", "status", "problem"))
     )
 
 
 def _sampled(rows: Rows) -> bool:
     """Whether `s1 distill --samples` asked a question more than once."""
-    groups = range((len(rows) + GROUP - 1) // GROUP)
-    others = (other for g in groups for other in rows.group(g, ("other",))["other"])
-    return any(json.loads(other or "{}").get("sample") for other in others)
+    others = (other for group in rows.groups(("other",)) for other in group["other"])
+    return any(object_in(other).get("sample") for other in others)
 
 
 def _stages(
@@ -196,9 +193,9 @@ def _domains_by(name: str | None, told: str | Attempts | None) -> str:
 def _column(option: str, name: str, rows: Rows, else_wanted: str = "") -> None:
     """Refuses a name that no row has for a column."""
     seen: set[str] = set()
-    for group in range((len(rows) + GROUP - 1) // GROUP):
-        for other in rows.group(group, ("other",))["other"]:
-            columns = json.loads(other or "{}").keys()
+    for group in rows.groups(("other",)):
+        for other in group["other"]:
+            columns = object_in(other).keys()
             if name in columns:
                 return
             seen |= columns

@@ -14,6 +14,7 @@ from s1_plugin import __version__
 from s1_plugin.console import say
 from s1_plugin.data.curate import Asked, Curated
 from s1_plugin.data.decontaminate import summary
+from s1_plugin.data.rows import object_in
 from s1_plugin.distill import terms
 from s1_plugin.training.card import BESIDE, FILE_NAME, by_hand, signed
 
@@ -200,9 +201,9 @@ def _provenance(curated: Curated) -> list[str]:
     """What the rows say of the teachers that wrote them, and what their terms say."""
     found: Counter[tuple[str, str]] = Counter()
     for number in curated.result.numbers:
-        columns = _told(curated.rows.value(number, "other"))
+        columns = object_in(curated.rows.value(number, "other"))
         if not columns.get("teacher"):  # curated before
-            columns = _told(columns.get("provenance"))
+            columns = object_in(columns.get("provenance"))
         found[str(columns.get("teacher") or ""), str(columns.get("host") or "")] += 1
     lines = []
     for (teacher, host), n in found.most_common():
@@ -213,15 +214,6 @@ def _provenance(curated: Curated) -> list[str]:
         at = f" at {_cell(host)}" if host else ""
         lines.append(f"- {n:,} rows by {_cell(teacher)}{at}: {_cell(said)}")
     return lines
-
-
-def _told(text: Any) -> dict[str, Any]:
-    """The JSON object in a column, or nothing."""
-    try:
-        found = json.loads(text or "{}")
-    except (TypeError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _cell(text: str) -> str:

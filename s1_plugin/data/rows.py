@@ -69,6 +69,11 @@ class Rows:
         table = _file(str(self.path)).read_row_group(number, columns=list(columns))
         return {name: table[name].to_pylist() for name in columns}
 
+    def groups(self, columns: Sequence[str]) -> Iterator[dict[str, list[str]]]:
+        """All rows, group by group."""
+        for number in range((self.count + GROUP - 1) // GROUP):
+            yield self.group(number, columns)
+
     def value(self, row: int, column: str) -> str:
         """One text; neighbours come cheap."""
         return _column(str(self.path), row // GROUP, column)[row % GROUP]
@@ -295,7 +300,8 @@ def _canonical(place: str, row: Mapping[str, Any], reader: records.Reader | None
         out[name] = "" if value is None else value if isinstance(value, str) else _json(value)
     other = {name: value for name, value in row.items() if name not in used | set(_KEPT)}
     if row.get("status") in replies.STATUSES:
-        other = {**_with_the_question(row.get("metadata")), **other}
+        # The columns that came to `s1 distill` with a question.
+        other = {**object_in(row.get("metadata")), **other}
     out["other"] = _json(other) if other else ""
     for name, text in out.items():
         if not text.isascii():
@@ -308,10 +314,10 @@ def _canonical(place: str, row: Mapping[str, Any], reader: records.Reader | None
     return out
 
 
-def _with_the_question(metadata: Any) -> dict[str, Any]:
-    """The columns that came to `s1 distill` with a question, which it puts into `metadata`."""
+def object_in(text: Any) -> dict[str, Any]:
+    """The JSON object that a column holds; empty where it holds anything else."""
     try:
-        found = json.loads(metadata)
+        found = json.loads(text)
     except (TypeError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
